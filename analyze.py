@@ -1,0 +1,30 @@
+"""Looks into finished runs: `python analyze.py analysis=confusion runs=FOLDER`."""
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.progress import track
+
+from mmrep import runs, screen
+from mmrep.command_line import check_analysis, one_sentence
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="analyze")
+def main(cfg: DictConfig) -> None:
+    screen.hush()
+    check_analysis(cfg)
+    folders = runs.run_folders(cfg.runs)
+    if "callback" in cfg.analysis:
+        for folder in track(folders, description=cfg.analysis.name, disable=len(folders) == 1):
+            task, data = runs.load_run(folder, checkpoint=cfg.checkpoint)
+            callback = instantiate(cfg.analysis.callback)
+            trainer = instantiate(
+                cfg.trainer, logger=False, callbacks=[callback], default_root_dir=str(folder)
+            )
+            runs.validate(trainer, task, data, folder, cfg.checkpoint)
+    instantiate(cfg.analysis.report, folders)
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        main()

@@ -1,0 +1,17 @@
+"""What every data set yields and every task receives."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Some samples of a data set: inputs, class, and the number of each sample in its set.
+
+    `inputs` is a tensor, or a dict of tensors by modality where there are several. `index` lets the
+    features of two networks be matched: row i of both must be the same sample.
+    """
+
+    inputs: Tensor | dict[str, Tensor]
+    label: Tensor
+    index: Tensor

@@ -1,0 +1,152 @@
+"""What both scripts share at the command line: errors as one sentence, and choices that are numbers."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+CONF = Path(__file__).parents[1] / "conf"
+INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
+EXPECTED = (ValueError, OSError, RuntimeError, ConfigCompositionException, MissingConfigException)
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turns whatever ends a script into one sentence about its innermost cause, and exit code 1.
+
+    `HYDRA_FULL_ERROR=1` shows the stack instead. Hydra's own report is kept back by that same
+    variable, which it reads when an exception arrives; ranks that are started anew inherit it, and
+    our mark beside it.
+    """
+    if os.environ.get("HYDRA_FULL_ERROR") == "1" and "MMREP_ONE_SENTENCE" not in os.environ:
+        yield
+        return
+    os.environ |= {"HYDRA_FULL_ERROR": "1", "MMREP_ONE_SENTENCE": "1"}
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        print(f"\nerror: {sentence(innermost(error))}", file=sys.stderr)
+        sys.exit(1)
+    finally:
+        for name in ("HYDRA_FULL_ERROR", "MMREP_ONE_SENTENCE"):
+            os.environ.pop(name, None)
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The exception that all others were raised from."""
+    while (cause := error.__cause__) is not None and not isinstance(error, ConfigCompositionException):
+        error = cause
+    return error
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong, what is allowed, what to do."""
+    text = str(error).strip()
+    if isinstance(error, MissingConfigException):
+        return _unknown_choice(text)
+    if match := re.match(r"Could not override '([^']+)'", text):
+        return _unknown_key(match[1])
+    if isinstance(error, OSError) and error.strerror:
+        return _system_error(error)
+    if isinstance(error, EXPECTED) and text:
+        return " ".join(text.split())
+    return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
+
+
+def check_training(config: DictConfig, hydra: DictConfig) -> None:
+    """Raises where what was chosen cannot be trained."""
+    for group in ("model", "data"):
+        if group not in config or "_target_" not in config[group]:
+            names = ", ".join(choices(group))
+            raise ValueError(f"choose a {group}: python train.py {group}=NAME, NAME one of {names}")
+    if hydra.mode == RunMode.MULTIRUN and config.trainer.get("strategy") == "ddp":
+        raise ValueError(
+            "trainer.strategy=ddp starts each rank with the same command line, so each would run "
+            "the whole sweep: use trainer.strategy=ddp_spawn, or one device for each job"
+        )
+
+
+def check_analysis(config: DictConfig) -> None:
+    """Raises where no analysis was chosen."""
+    if "analysis" not in config:
+        names = ", ".join(choices("analysis"))
+        raise ValueError(
+            f"choose an analysis: python analyze.py analysis=NAME, NAME one of {names}"
+        )
+
+
+def quote_numbers(arguments: list[str]) -> list[str]:
+    """`precision=32` as `precision='32'`: Hydra takes the choice of a group as a word only."""
+    return [
+        re.sub(r"(?<=[=,])(\d+)(?=,|$)", r"'\1'", a) if a.startswith("precision=") else a
+        for a in arguments
+    ]
+
+
+def choices(group: str) -> list[str]:
+    """The names that a group of the configuration offers."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def _unknown_choice(text: str) -> str:
+    match = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    if match is None:
+        return " ".join(text.split())
+    group, name = match.groups()
+    return f"{group}={name!r} is not one of {', '.join(choices(group)) or 'none'}"
+
+
+def _unknown_key(key: str) -> str:
+    arguments = [a for a in sys.argv[1:] if "=" in a and not a.startswith(("-", "hydra"))]
+    kept = [a for a in arguments if a.lstrip("+~").split("=")[0] != key]
+    chosen = " ".join(a for a in kept if a.startswith(("model=", "data=", "experiment=", "analysis=")))
+    try:
+        keys = _keys(_compose(kept))
+    except Exception:  # another argument is wrong too, and the next try will say so
+        keys = []
+    near = get_close_matches(key, keys, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return (
+        f"{key!r} is no key of this configuration ({chosen or 'no model chosen'}): {hint}"
+        f"see all keys with: python {sys.argv[0]} {chosen} --cfg job"
+    )
+
+
+def _compose(arguments: list[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(Path(sys.argv[0]).stem, arguments)
+
+
+def _keys(config: DictConfig) -> list[str]:
+    tree: Any = OmegaConf.to_container(config)
+
+    def walk(node: Any, prefix: str) -> Iterator[str]:
+        for key, value in node.items():
+            yield prefix + key
+            if isinstance(value, dict):
+                yield from walk(value, f"{prefix}{key}.")
+
+    return list(walk(tree, ""))
+
+
+def _system_error(error: OSError) -> str:
+    remedies = {
+        "No space left on device": "free some, or write elsewhere with hydra.run.dir=FOLDER",
+        "Permission denied": "write elsewhere with hydra.run.dir=FOLDER, or data_dir=FOLDER",
+        "Read-only file system": "write elsewhere with hydra.run.dir=FOLDER, or data_dir=FOLDER",
+    }
+    remedy = remedies.get(error.strerror or "", "")
+    return f"{error.filename or 'a file'}: {error.strerror}" + (f"; {remedy}" if remedy else "")

@@ -1,0 +1,97 @@
+"""Reading a network's features: what every analysis stands on."""
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from mmrep.batch import Batch
+
+
+class Reading(NamedTuple):
+    """One batch, as the network saw it, and what each of the layers that were asked for gave."""
+
+    batch: Batch
+    layers: dict[str, Tensor]
+
+
+@contextmanager
+def read_features(
+    task: LightningModule, loader: DataLoader[Batch], layers: Sequence[str] = ("features",)
+) -> Iterator[Iterable[Reading]]:
+    """Batches of `loader` with the outputs of `layers`, leaving training as if nothing had been read.
+
+    A layer is `features` (the input of the last linear layer), `logits`, or the name of any module
+    of the network, such as `body.0`. Within the context the network is in evaluation mode and no
+    gradients are recorded; mode of every module, random state (Python, NumPy, CPU and devices) and
+    hooks are as before when it ends. Batches come to the task's device and are prepared there as
+    the trainer would. Each rank reads its own shard.
+
+        with read_features(task, data.val_dataloader(), layers=["features"]) as readings:
+            for batch, layers in readings:
+                moments.update(layers["features"])
+    """
+    with ExitStack() as restored:
+        restored.enter_context(_random_state())
+        restored.enter_context(_evaluation_mode(task))
+        restored.enter_context(torch.no_grad())
+        seen: dict[str, Tensor] = {}
+        for name in set(layers) - {"features", "logits"}:
+            module = _module(task.net, name)
+            hook = module.register_forward_hook(lambda m, i, out, name=name: seen.update({name: out}))
+            restored.callback(hook.remove)
+        yield _readings(task, loader, layers, seen)
+
+
+def _readings(
+    task: LightningModule, loader: DataLoader[Batch], layers: Sequence[str], seen: dict[str, Tensor]
+) -> Iterator[Reading]:
+    for batch in loader:
+        batch = loader.dataset.prepare(Batch(*(_to(part, task.device) for part in batch)))
+        features = task.net.features(batch.inputs)
+        seen |= {"features": features, "logits": task.net.head(features)}
+        yield Reading(batch, {name: seen[name] for name in layers})
+
+
+def _to(part: Any, device: torch.device) -> Any:
+    if isinstance(part, dict):
+        return {name: tensor.to(device) for name, tensor in part.items()}
+    return part.to(device)
+
+
+def _module(net: nn.Module, name: str) -> nn.Module:
+    modules = dict(net.named_modules())
+    if name not in modules or not name:
+        names = ["features", "logits", *filter(None, modules)]
+        near = get_close_matches(name, names, n=3, cutoff=0) or names
+        raise ValueError(f"layer {name!r} is not in {type(net).__name__}; near: {', '.join(near)}")
+    return modules[name]
+
+
+@contextmanager
+def _evaluation_mode(task: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in task.modules()]  # may differ by module
+    task.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _random_state() -> Iterator[None]:
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count())):  # the CPU and every device
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -1,0 +1,31 @@
+"""One look for all figures."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+STYLE = Path(__file__).with_name("mmrep.mplstyle")
+
+
+def style() -> AbstractContextManager[None]:
+    """Our look, for drawing and for saving: Matplotlib settles some colours only when it saves."""
+    return rc_context(fname=STYLE)
+
+
+@contextmanager
+def styled_figure(width: float, height: float, *, simulated: bool) -> Iterator[tuple[Figure, Axes]]:
+    """A figure of `width` x `height` inches, and its axes, drawn in our style within the block.
+
+    Where the data were simulated, the figure says so.
+    """
+    with style():
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.add_subplot()
+        yield figure, axes
+        if simulated:
+            figure.text(0.995, 0.005, "simulated data", ha="right", va="bottom", style="italic",
+                        color="#b00020", fontsize="small")  # fmt: skip

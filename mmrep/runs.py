@@ -1,0 +1,240 @@
+"""A run's folder: what a training leaves there, and what is read back from it."""
+
+import fcntl
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from mmrep.files import whole_file
+
+PACKAGES = ("mmrep", "torch", "lightning", "torchmetrics", "hydra-core", "numpy", "scipy", "wandb")
+
+
+class Run(NamedTuple):
+    """A finished run: its trained task and the data it was trained on."""
+
+    task: LightningModule
+    data: LightningDataModule
+
+
+def load_run(folder: Path | str, *, checkpoint: str = "last") -> Run:
+    """The task of a run with its trained weights, in evaluation mode, and its data module.
+
+    `checkpoint` is a name in `checkpoints/`: last, best, init, or one that `checkpoint.every` kept.
+    The config names the classes to build, so load runs only from people you trust.
+    """
+    folder = Path(folder)
+    config_file = folder / ".hydra" / "config.yaml"
+    if not config_file.exists():
+        raise FileNotFoundError(
+            f"{folder} holds no .hydra/config.yaml, so it is no run: give a folder that train.py "
+            "wrote, such as outputs/2026-11-20/10-15-03"
+        )
+    config = OmegaConf.load(config_file)
+    task: LightningModule = instantiate(config.model)
+    load_weights(task, folder / "checkpoints" / f"{checkpoint}.ckpt")
+    return Run(task.eval(), instantiate(config.data))
+
+
+def load_weights(task: LightningModule, path: Path | str) -> int:
+    """Puts a checkpoint's weights (a file, or a run's folder: its last) into `task`.
+
+    Returns the number of epochs after which the checkpoint was made.
+    """
+    path = Path(path)
+    path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    if not path.exists():
+        there = sorted(p.stem for p in path.parent.glob("*.ckpt"))
+        raise FileNotFoundError(f"{path} is not there; checkpoints beside it: {there or 'none'}")
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    stored, wanted = checkpoint["state_dict"], task.state_dict()
+    wrong = [
+        f"{key} ({tuple(stored[key].shape) if key in stored else 'absent'} there, "
+        f"{tuple(wanted[key].shape) if key in wanted else 'absent'} here)"
+        for key in sorted(stored.keys() | wanted.keys())
+        if key not in stored or key not in wanted or stored[key].shape != wanted[key].shape
+    ]
+    if wrong:
+        raise ValueError(
+            f"{path} is a checkpoint of another network: {len(wrong)} tensors differ, first "
+            f"{wrong[0]}; choose the model and data that it was trained with"
+        )
+    task.load_state_dict(stored)
+    return epochs_of(checkpoint)
+
+
+def validate(
+    trainer: Trainer,
+    task: LightningModule,
+    data: LightningDataModule,
+    folder: Path,
+    checkpoint: str,
+) -> dict[str, float]:
+    """Scores over the whole validation split with a checkpoint's weights; analyses run along."""
+    epochs = load_weights(task, folder / "checkpoints" / f"{checkpoint}.ckpt")
+    trainer.fit_loop.epoch_progress.current.completed = epochs  # analyses ask for current_epoch
+    (scores,) = trainer.validate(task, datamodule=data, verbose=False)
+    return {name: float(score) for name, score in scores.items()}
+
+
+def epochs_of(checkpoint: dict[str, Any]) -> int:
+    """How many epochs a checkpoint has seen."""
+    progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+    return int(progress["processed"])
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `run.json` says, {} where there is none."""
+    path = folder / "run.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def is_done(folder: Path) -> bool:
+    return (folder / "DONE").exists()
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a living process holds the folder; a killed one holds nothing."""
+    path = folder / ".lock"
+    if not path.exists():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+class RunRecord:
+    """The `run.json` of a run that is under way."""
+
+    def __init__(self, folder: Path, config: DictConfig) -> None:
+        self.folder = folder
+        self.started = time.monotonic()
+        self.config: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+        last = folder / "checkpoints" / "last.ckpt"
+        self.resume_point = last if config.resume and last.exists() else None
+        self.resume_step: int | None = None  # up to where what was logged before still counts
+        earlier: dict[str, Any] = {}
+        if self.resume_point is not None:
+            checkpoint = torch.load(last, map_location="cpu", weights_only=True)
+            self.resume_step, earlier = checkpoint["global_step"], read_facts(folder)
+            print(f"resumes {folder} after epoch {epochs_of(checkpoint)}")
+        self.seconds_before: float = earlier.get("seconds", 0.0)
+        self.id: str = earlier.get("id") or uuid.uuid4().hex[:12]  # also W&B's
+        choices = HydraConfig.get().runtime.choices
+        self.facts: dict[str, Any] = {
+            "id": self.id,
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "model": choices.get("model"),
+            "sensor": self.config.get("sensor"),
+            "seed": self.config["seed"],
+            "monitor": self.config["monitor"]["name"],
+            "checkpoint": self.config["checkpoint"]["use"],
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": _commit(),
+            "versions": {"python": platform.python_version()}
+            | {name: version(name) for name in PACKAGES},
+        }
+
+    @rank_zero_only
+    def update(self, **facts: Any) -> None:
+        """Writes further facts, and the seconds so far."""
+        seconds = self.seconds_before + time.monotonic() - self.started
+        self.facts |= facts | {"seconds": round(seconds, 1)}
+        with whole_file(self.folder / "run.json") as part:
+            part.write_text(json.dumps(self.facts, indent=1) + "\n")
+
+    @rank_zero_only
+    def finish(self) -> None:
+        """Says that the run is whole."""
+        (self.folder / "DONE").touch()
+
+
+@contextmanager
+def recorded(folder: Path, config: DictConfig) -> Iterator[RunRecord]:
+    """Holds the folder for this process and keeps its `run.json`; says how to go on if interrupted."""
+    with _held(folder):
+        record = RunRecord(folder, config)
+        record.update()
+        try:
+            yield record
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
+            record.update()
+            print(f"\ninterrupted; {folder} keeps its last whole epoch. Go on with the same command and resume=true")
+            raise
+
+
+def what_ran(trainer: Trainer, task: LightningModule) -> dict[str, Any]:
+    """Devices, size and length of a training, for `run.json`."""
+    device = task.device
+    cpu = platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+    return {
+        "devices": {"type": device.type, "name": name, "ranks": trainer.world_size},
+        "threads": torch.get_num_threads(),
+        "parameters": sum(p.numel() for p in task.parameters()),
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+    }
+
+
+def run_folders(runs: str | Sequence[str]) -> list[Path]:
+    """The runs that are meant: a run's folder is itself, any other folder is all runs below it."""
+    found: list[Path] = []
+    for name in [runs] if isinstance(runs, str) else runs:
+        folder = Path(name)
+        inside = sorted(path.parents[1] for path in folder.glob("**/.hydra/config.yaml"))
+        if not inside:
+            raise FileNotFoundError(
+                f"runs={name}: no run there; give a folder that train.py wrote, or one that holds "
+                "such folders (outputs by default)"
+            )
+        found += [folder] if folder in inside else inside
+    return found
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Locks a run's folder until this process ends in whatever way; other ranks are let in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    with path.open("a") as file:
+        if rank_zero_only.rank == 0:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RuntimeError(
+                    f"{folder} is being written by another process: wait for it, or choose another "
+                    "folder with hydra.run.dir=FOLDER"
+                ) from error
+        yield
+
+
+def _commit() -> str | None:
+    """The commit of the project, `+` behind it where the tree differs; None outside git."""
+    git = ["git", "-C", str(Path(__file__).parents[1])]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True, text=True)
+        state = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+" if state.stdout.strip() else "")

@@ -1,0 +1,91 @@
+"""The last lines of every command: what was made, where it lies, what to do next."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from mmrep.loggers import wandb_place
+from mmrep.runs import is_done, is_running, read_facts
+
+HEADLINES = ("val/f1", "val/accuracy", "val/loss")
+
+
+def hush() -> None:
+    """Keeps back what libraries say and a user of mmrep can do nothing about."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips, devices, defaults
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # data are in memory: workers would only copy them
+        ".*LeafSpec.*is deprecated.*",  # between Lightning and torch
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+@rank_zero_only
+def say_skipped(folder: Path) -> None:
+    print(f"{short(folder)} is DONE already: skipped")
+
+
+@rank_zero_only
+def say_finished(folder: Path, loggers: Sequence[Logger]) -> None:
+    """The table of a run's scores, and where everything is."""
+    facts = read_facts(folder)
+    data, scores = facts["data"], facts["scores"]
+    mark = ", simulated data" if data["source"] == "simulated" else ""
+    print(f"\n{data['name']}: validation, {facts['checkpoint']} weights{mark}")
+    table = Table()
+    table.add_column("score")
+    table.add_column("value", justify="right")
+    for name in (*HEADLINES, *(name for name in scores if name not in HEADLINES)):
+        table.add_row(name, f"{scores[name]:.4f}")
+    Console().print(table)
+    print(f"run      {short(folder)} ({facts['seconds']:.0f} s)")
+    print(f"scores   {short(folder / 'run.json')}, {short(folder / 'metrics.csv')}")
+    print(f"figures  {', '.join(short(path) for path in sorted(folder.glob('figures/*.png')))}")
+    if place := wandb_place(loggers):
+        print(f"W&B      {place}")
+
+
+@rank_zero_only
+def say_analysed(folders: Sequence[Path], name: str) -> None:
+    """What an analysis wrote into each run."""
+    for folder in folders:
+        made = [*folder.glob(f"figures/{name}.png"), *folder.glob(f"analysis/{name}/*.csv")]
+        print(f"{name}: {', '.join(short(path) for path in made)}")
+
+
+@rank_zero_only
+def list_runs(folders: Sequence[Path]) -> None:
+    """A line for each run: model, data, sensor, seed, state and score."""
+    table = Table(title=f"{len(folders)} runs")
+    table.add_column("run", no_wrap=True)  # a folder that can be copied
+    for column in ("model", "data", "sensor", "seed", "state", "score"):
+        table.add_column(column)
+    for folder in folders:
+        facts = read_facts(folder)
+        data = facts.get("data", {})
+        source = " (simulated)" if data.get("source") == "simulated" else ""
+        state = "done" if is_done(folder) else "running" if is_running(folder) else "unfinished"
+        score = facts.get("scores", {}).get(facts.get("monitor"))
+        table.add_row(
+            short(folder),
+            facts.get("model", ""),
+            data.get("name", "") + source,
+            facts.get("sensor") or "",
+            str(facts.get("seed", "")),
+            state,
+            "" if score is None else f"{facts['monitor']} {score:.4f}",
+        )
+    Console().print(table)
+
+
+def short(path: Path) -> str:
+    """As it can be typed: seen from here if it lies below."""
+    path, here = path.absolute(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

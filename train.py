@@ -1,0 +1,50 @@
+"""Trains one network: `python train.py model=shl_cnn sensor=acc_norm`; `--help` says what else."""
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from lightning.pytorch import seed_everything
+from omegaconf import DictConfig
+
+from mmrep import runs, screen
+from mmrep.command_line import check_training, one_sentence, quote_numbers
+from mmrep.loggers import open_loggers
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> float:
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    screen.hush()
+    check_training(cfg, HydraConfig.get())
+    if runs.is_done(folder):
+        screen.say_skipped(folder)
+        return float(runs.read_facts(folder)["scores"][cfg.monitor.name])
+    seed_everything(cfg.seed, verbose=False)
+    data, task = instantiate(cfg.data), instantiate(cfg.model)
+    if cfg.weights:
+        runs.load_weights(task, cfg.weights)
+    with (
+        runs.recorded(folder, cfg) as record,
+        open_loggers(cfg.logger, folder, record.id, record.resume_step) as loggers,
+    ):
+        callbacks = list(instantiate(cfg.callbacks).values())
+        trainer = instantiate(
+            cfg.trainer, logger=loggers, callbacks=callbacks, default_root_dir=str(folder)
+        )
+        for logger in loggers:
+            logger.log_hyperparams(record.config)
+        trainer.fit(task, datamodule=data, ckpt_path=record.resume_point, weights_only=True)
+        scores = runs.validate(trainer, task, data, folder, cfg.checkpoint.use)
+        record.update(data=data.facts(), scores=scores, **runs.what_ran(trainer, task))
+    record.finish()
+    screen.say_finished(folder, loggers)
+    return scores[cfg.monitor.name]
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = quote_numbers(sys.argv[1:])
+    with one_sentence():
+        main()
