@@ -6,10 +6,10 @@ from omegaconf import DictConfig
 from rich.progress import track
 
 from mmrep import runs, screen
-from mmrep.command_line import check_analysis, one_sentence
+from mmrep.command_line import CONF, check_analysis, one_sentence
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="analyze")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="analyze")
 def main(cfg: DictConfig) -> None:
     screen.hush()
     check_analysis(cfg)

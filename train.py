@@ -5,20 +5,21 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch import seed_everything
 from omegaconf import DictConfig
 
 from mmrep import runs, screen
-from mmrep.command_line import check_training, one_sentence, quote_numbers
+from mmrep.command_line import CONF, check_training, one_sentence, quote_numbers
 from mmrep.loggers import open_loggers
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def main(cfg: DictConfig) -> float:
     folder = Path(HydraConfig.get().runtime.output_dir)
     screen.hush()
-    check_training(cfg, HydraConfig.get())
+    check_training(cfg, multirun=HydraConfig.get().mode == RunMode.MULTIRUN)
     if runs.is_done(folder):
         screen.say_skipped(folder)
         return float(runs.read_facts(folder)["scores"][cfg.monitor.name])
@@ -26,11 +27,11 @@ def main(cfg: DictConfig) -> float:
     data, task = instantiate(cfg.data), instantiate(cfg.model)
     if cfg.weights:
         runs.load_weights(task, cfg.weights)
+    callbacks = list(instantiate(cfg.callbacks).values())
     with (
         runs.recorded(folder, cfg) as record,
         open_loggers(cfg.logger, folder, record.id, record.resume_step) as loggers,
     ):
-        callbacks = list(instantiate(cfg.callbacks).values())
         trainer = instantiate(
             cfg.trainer, logger=loggers, callbacks=callbacks, default_root_dir=str(folder)
         )

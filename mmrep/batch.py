@@ -14,4 +14,4 @@ class Batch(NamedTuple):
 
     inputs: Tensor | dict[str, Tensor]
     label: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which no batch needs

@@ -1,4 +1,4 @@
-"""What both scripts share at the command line: errors as one sentence, and choices that are numbers."""
+"""What both scripts share at the command line: errors as one sentence, choices that are numbers."""
 
 import os
 import re
@@ -12,10 +12,16 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, MissingConfigException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).parents[1] / "conf"
+ELSEWHERE = "write elsewhere with hydra.run.dir=FOLDER, or data_dir=FOLDER"
+REMEDIES = {  # of what the system says
+    "No space left on device": f"free some, or {ELSEWHERE}",
+    "Permission denied": ELSEWHERE,
+    "Read-only file system": ELSEWHERE,
+    "Not a directory": ELSEWHERE,
+}
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 EXPECTED = (ValueError, OSError, RuntimeError, ConfigCompositionException, MissingConfigException)
 
@@ -46,7 +52,9 @@ def one_sentence() -> Iterator[None]:
 
 def innermost(error: BaseException) -> BaseException:
     """The exception that all others were raised from."""
-    while (cause := error.__cause__) is not None and not isinstance(error, ConfigCompositionException):
+    while (cause := error.__cause__) is not None and not isinstance(
+        error, ConfigCompositionException
+    ):
         error = cause
     return error
 
@@ -65,16 +73,17 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
 
 
-def check_training(config: DictConfig, hydra: DictConfig) -> None:
+def check_training(config: DictConfig, *, multirun: bool) -> None:
     """Raises where what was chosen cannot be trained."""
     for group in ("model", "data"):
         if group not in config or "_target_" not in config[group]:
             names = ", ".join(choices(group))
             raise ValueError(f"choose a {group}: python train.py {group}=NAME, NAME one of {names}")
-    if hydra.mode == RunMode.MULTIRUN and config.trainer.get("strategy") == "ddp":
+    if multirun and config.trainer.get("strategy") == "ddp":
         raise ValueError(
             "trainer.strategy=ddp starts each rank with the same command line, so each would run "
-            "the whole sweep: use trainer.strategy=ddp_spawn, or one device for each job"
+            "the whole sweep: give each job one device (trainer=cpu or trainer=gpu), or train one "
+            "run at a time without -m"
         )
 
 
@@ -111,7 +120,9 @@ def _unknown_choice(text: str) -> str:
 def _unknown_key(key: str) -> str:
     arguments = [a for a in sys.argv[1:] if "=" in a and not a.startswith(("-", "hydra"))]
     kept = [a for a in arguments if a.lstrip("+~").split("=")[0] != key]
-    chosen = " ".join(a for a in kept if a.startswith(("model=", "data=", "experiment=", "analysis=")))
+    chosen = " ".join(
+        a for a in kept if a.startswith(("model=", "data=", "experiment=", "analysis="))
+    )
     try:
         keys = _keys(_compose(kept))
     except Exception:  # another argument is wrong too, and the next try will say so
@@ -143,10 +154,5 @@ def _keys(config: DictConfig) -> list[str]:
 
 
 def _system_error(error: OSError) -> str:
-    remedies = {
-        "No space left on device": "free some, or write elsewhere with hydra.run.dir=FOLDER",
-        "Permission denied": "write elsewhere with hydra.run.dir=FOLDER, or data_dir=FOLDER",
-        "Read-only file system": "write elsewhere with hydra.run.dir=FOLDER, or data_dir=FOLDER",
-    }
-    remedy = remedies.get(error.strerror or "", "")
+    remedy = REMEDIES.get(error.strerror or "", "")
     return f"{error.filename or 'a file'}: {error.strerror}" + (f"; {remedy}" if remedy else "")

@@ -26,7 +26,7 @@ class Reading(NamedTuple):
 def read_features(
     task: LightningModule, loader: DataLoader[Batch], layers: Sequence[str] = ("features",)
 ) -> Iterator[Iterable[Reading]]:
-    """Batches of `loader` with the outputs of `layers`, leaving training as if nothing had been read.
+    """Batches of `loader` with the outputs of `layers`; training goes on as if none had been read.
 
     A layer is `features` (the input of the last linear layer), `logits`, or the name of any module
     of the network, such as `body.0`. Within the context the network is in evaluation mode and no
@@ -38,25 +38,33 @@ def read_features(
             for batch, layers in readings:
                 moments.update(layers["features"])
     """
+    net: Any = task.net  # a network of ours: features, head
     with ExitStack() as restored:
         restored.enter_context(_random_state())
         restored.enter_context(_evaluation_mode(task))
         restored.enter_context(torch.no_grad())
         seen: dict[str, Tensor] = {}
         for name in set(layers) - {"features", "logits"}:
-            module = _module(task.net, name)
-            hook = module.register_forward_hook(lambda m, i, out, name=name: seen.update({name: out}))
+            module = _module(net, name)
+            hook = module.register_forward_hook(
+                lambda m, i, out, name=name: seen.update({name: out})
+            )
             restored.callback(hook.remove)
-        yield _readings(task, loader, layers, seen)
+        yield _readings(task, net, loader, layers, seen)
 
 
 def _readings(
-    task: LightningModule, loader: DataLoader[Batch], layers: Sequence[str], seen: dict[str, Tensor]
+    task: LightningModule,
+    net: Any,
+    loader: DataLoader[Batch],
+    layers: Sequence[str],
+    seen: dict[str, Tensor],
 ) -> Iterator[Reading]:
+    dataset: Any = loader.dataset  # one of ours: prepare
     for batch in loader:
-        batch = loader.dataset.prepare(Batch(*(_to(part, task.device) for part in batch)))
-        features = task.net.features(batch.inputs)
-        seen |= {"features": features, "logits": task.net.head(features)}
+        batch = dataset.prepare(Batch(*(_to(part, task.device) for part in batch)))
+        features = net.features(batch.inputs)
+        seen |= {"features": features, "logits": net.head(features)}
         yield Reading(batch, {name: seen[name] for name in layers})
 
 

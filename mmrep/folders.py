@@ -14,8 +14,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from mmrep.runs import is_done, is_running
+from mmrep.screen import say_swept
 
 LONGEST_NAME = 100
+SPEAKING = ("model", "data", "sensor")  # keys whose values say themselves what they are
 SEPARATOR = "\x1f"  # between the overrides of a job, since any printable sign may stand in one
 
 
@@ -33,7 +35,9 @@ class RunFolders(Callback):
             return
         found = unfinished_run(new.parents[1], _asked(config))
         if found is None:
-            print(f"resume=true: no unfinished run of this configuration in {new.parents[1]}, starts")
+            print(
+                f"resume=true: no unfinished run of this configuration in {new.parents[1]}, starts"
+            )
             return
         with read_write(config.hydra):
             config.hydra.run.dir = str(found)
@@ -66,13 +70,7 @@ class RunFolders(Callback):
                 folder.parent.rmdir()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        jobs = sorted(path.parent for path in Path(config.hydra.sweep.dir).glob("*/.hydra"))
-        missing = [job.name for job in jobs if not is_done(job)]
-        print(f"\nsweep    {config.hydra.sweep.dir}: {len(jobs) - len(missing)} of {len(jobs)} jobs done")
-        for name in missing:
-            print(f"not done {config.hydra.sweep.dir}/{name}: its train.log says why")
-        if any((job / "wandb").glob("offline-run-*") for job in jobs):
-            print(f"W&B      offline; send all with: wandb sync {config.hydra.sweep.dir}/*/wandb/offline-*")
+        say_swept(Path(config.hydra.sweep.dir))
 
 
 def unfinished_run(root: Path, asked: dict[str, Any]) -> Path | None:
@@ -97,13 +95,14 @@ def sweep_name(model: str | None, experiment: str | None, overrides: Sequence[st
 def job_name(overrides: str) -> str:
     """`acc_norm_seed-0` from a job's swept overrides `seed=0`, `sensor=acc_norm`.
 
-    Letters, digits, `-`, `_` and `.` only. Values that say themselves what they are go without
-    their key, and first. Paths are hashed, and so is what a name loses.
+    Letters, digits, `-`, `_` and `.` only. Speaking values come first and without their key.
+    Paths are hashed, and so is what a name loses.
     """
     pairs = [o.split("=", 1) for o in overrides.split(SEPARATOR) if o]
-    bare = [_legal(value) for key, value in pairs if key in ("model", "data", "sensor")]
-    keyed = [f"{key.replace('/', '-')}-{_legal(value)}" for key, value in pairs
-             if key not in ("model", "data", "sensor")]  # fmt: skip
+    bare = [_legal(value) for key, value in pairs if key in SPEAKING]
+    keyed = [
+        f"{key.replace('/', '-')}-{_legal(value)}" for key, value in pairs if key not in SPEAKING
+    ]
     name = "_".join([*bare, *keyed]) or "job"
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}_{_hash(name)}"
 

@@ -43,11 +43,13 @@ class MetricsFile(Logger):
     def version(self) -> None:
         return None
 
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
         """Nothing: the config lies in .hydra/config.yaml."""
 
     @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float | int], step: int | None = None) -> None:
         row = {"step": str(step)} | {name: repr(float(x)) for name, x in metrics.items()}
         if "epoch" in row:
             row["epoch"] = str(int(metrics["epoch"]))
@@ -113,7 +115,9 @@ def _has_wandb_key() -> bool:
         return False
 
 
-def log_figure(loggers: Iterable[Logger], folder: Path, name: str, figure: Figure, step: int) -> None:
+def log_figure(
+    loggers: Iterable[Logger], folder: Path, name: str, figure: Figure, step: int
+) -> None:
     """Writes `folder/figures/NAME.png` and `.svg`, and hands the figure to every logger."""
     key = f"analysis/{name}"
     for suffix in (".svg", ".png"):
@@ -147,7 +151,7 @@ def open_loggers(
         failed = False
     finally:
         for logger in loggers:
-            if isinstance(logger, WandbLogger) and rank_zero_only.rank == 0:
+            if isinstance(logger, WandbLogger) and getattr(rank_zero_only, "rank", 0) == 0:
                 logger.experiment.finish(exit_code=int(failed))
 
 

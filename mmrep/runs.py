@@ -171,7 +171,10 @@ class RunRecord:
 
 @contextmanager
 def recorded(folder: Path, config: DictConfig) -> Iterator[RunRecord]:
-    """Holds the folder for this process and keeps its `run.json`; says how to go on if interrupted."""
+    """Holds the folder for this process and keeps its `run.json`.
+
+    If the run is interrupted, says how to go on.
+    """
     with _held(folder):
         record = RunRecord(folder, config)
         record.update()
@@ -179,7 +182,8 @@ def recorded(folder: Path, config: DictConfig) -> Iterator[RunRecord]:
             yield record
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
             record.update()
-            print(f"\ninterrupted; {folder} keeps its last whole epoch. Go on with the same command and resume=true")
+            print(f"\ninterrupted; {folder} keeps its last whole epoch")
+            print("go on with the same command and resume=true")
             raise
 
 
@@ -214,26 +218,31 @@ def run_folders(runs: str | Sequence[str]) -> list[Path]:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Locks a run's folder until this process ends in whatever way; other ranks are let in."""
+    """Locks a run's folder until this process ends, in whatever way; other ranks are let in."""
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
     with path.open("a") as file:
-        if rank_zero_only.rank == 0:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RuntimeError(
-                    f"{folder} is being written by another process: wait for it, or choose another "
-                    "folder with hydra.run.dir=FOLDER"
-                ) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(
+                f"{folder} is being written by another process: wait for it, or choose another "
+                "folder with hydra.run.dir=FOLDER"
+            ) from error
         yield
+        path.unlink()
 
 
 def _commit() -> str | None:
     """The commit of the project, `+` behind it where the tree differs; None outside git."""
     git = ["git", "-C", str(Path(__file__).parents[1])]
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True, text=True)
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, check=True, text=True
+        )
         state = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -52,6 +52,18 @@ def say_finished(folder: Path, loggers: Sequence[Logger]) -> None:
         print(f"W&B      {place}")
 
 
+def say_swept(folder: Path) -> None:
+    """How many jobs of a sweep are done, which are not, and how to send the offline ones."""
+    jobs = sorted(path.parents[1] for path in folder.glob("*/.hydra/config.yaml"))
+    missing = [job for job in jobs if not is_done(job)]
+    print(f"\nsweep    {short(folder)}: {len(jobs) - len(missing)} of {len(jobs)} jobs done")
+    for job in missing:
+        print(f"not done {short(job)}: its train.log says why")
+    if any(any(job.glob("wandb/offline-run-*")) for job in jobs):
+        print(f"W&B      offline; send all with: wandb sync {short(folder)}/*/wandb/offline-run-*")
+    print(f"scores   python analyze.py analysis=scores runs={short(folder)}")
+
+
 @rank_zero_only
 def say_analysed(folders: Sequence[Path], name: str) -> None:
     """What an analysis wrote into each run."""

@@ -44,6 +44,10 @@ class Checkpoints(Checkpoint):
         if self.every is not None and epoch % self.every == 0:
             _save(trainer, f"epoch={epoch:03d}")
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch == 0:  # no epoch was asked for: the weights are as they came
+            _save(trainer, "last")
+
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
 
@@ -52,5 +56,10 @@ class Checkpoints(Checkpoint):
 
 
 def _save(trainer: Trainer, name: str) -> None:
-    with whole_file(Path(trainer.default_root_dir) / "checkpoints" / f"{name}.ckpt") as part:
-        trainer.save_checkpoint(part)
+    path = Path(trainer.default_root_dir) / "checkpoints" / f"{name}.ckpt"
+    if trainer.is_global_zero:
+        with whole_file(path) as part:
+            trainer.save_checkpoint(part)
+    else:
+        trainer.save_checkpoint(path)  # writes nothing, but the ranks meet in it
+    trainer.strategy.barrier(f"{name}.ckpt has its name")

@@ -37,5 +37,6 @@ class EpochLine(Callback):
             shown = ("train/loss", "val/loss", "val/accuracy", "val/f1")
             values = trainer.callback_metrics
             scores = "  ".join(f"{name} {values[name]:.4f}" for name in shown if name in values)
+            epoch = f"{trainer.current_epoch + 1:3d}/{trainer.max_epochs}"
             seconds = time.monotonic() - self.started
-            print(f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}  {scores}  {seconds:.1f} s")
+            print(f"epoch {epoch}  {scores}  {seconds:.1f} s")

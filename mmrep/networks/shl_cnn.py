@@ -29,7 +29,9 @@ class SpectrogramCNN(nn.Module):
         )
         self.head = nn.Sequential(nn.Dropout(head_dropout), nn.Linear(num_features, num_classes))
 
-    def features(self, x: Float[Tensor, "batch 1 48 48"]) -> Float[Tensor, "batch features"]:
+    def features(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch features"]:
         if x.shape[1:] != (1, 48, 48):
             raise ValueError(
                 f"SpectrogramCNN takes spectrograms of 1 x 48 x 48, got {tuple(x.shape[1:])}: "
@@ -37,7 +39,9 @@ class SpectrogramCNN(nn.Module):
             )
         return self.body(x)
 
-    def forward(self, x: Float[Tensor, "batch 1 48 48"]) -> Float[Tensor, "batch classes"]:
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch classes"]:
         return self.head(self.features(x))
 
 

@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mmrep.plots.style import styled_figure
 
-Curve = tuple[Sequence[float], Sequence[float]]  # epochs and values
+Curve = tuple[Sequence[int], Sequence[float]]  # epochs and values
 
 
 def plot_learning_curves(

@@ -54,7 +54,10 @@ class Classification(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = F.cross_entropy(self.net(batch.inputs), batch.label, self.class_weight)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.label))
+        size = len(batch.label)
+        self.log(
+            "train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True
+        )
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -70,7 +73,8 @@ class Classification(LightningModule):
     def on_validation_epoch_end(self) -> None:
         f1 = self.val_f1_of_class.compute()
         names = self.trainer.datamodule.class_names
-        self.log_dict({f"val/f1/{name}": f1[i] for i, name in enumerate(names)})
+        of_class = {f"val/f1/{name}": f1[i] for i, name in enumerate(names)}
+        self.log_dict(of_class, sync_dist=True)  # equal on all ranks, and Lightning wants it said
         self.val_f1_of_class.reset()
 
     def configure_optimizers(self) -> Optimizer:

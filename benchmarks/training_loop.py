@@ -1,0 +1,113 @@
+"""Our training beside a plain torch loop over the same batches: images per CPU second, one thread.
+
+    python -m benchmarks.training_loop
+
+The spectrogram CNN with its recipe and all default callbacks, against the same network, optimizer
+and loss in a loop of four lines. Rounds are interleaved in one process; the medians are compared.
+What Lightning does before the first step and after the last is left out.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from lightning.pytorch import Callback, LightningModule, Trainer
+from omegaconf import OmegaConf
+
+from mmrep import folders, screen
+from mmrep.command_line import CONF
+from mmrep.data.in_memory import InMemory, InMemoryDataModule
+from mmrep.loggers import MetricsFile
+
+ROUNDS, EPOCHS, IMAGES = 5, 2, 4096
+RESULTS = Path(__file__).parent / "results"
+assert folders  # registers the resolver that names jobs
+
+
+class Noise(InMemoryDataModule):
+    """Random spectrograms and labels, of which one batch is for validation."""
+
+    name = "noise"
+    class_names = tuple("abcdefgh")
+
+    def setup(self, stage: str) -> None:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(IMAGES + 64, 1, 48, 48, generator=generator)
+        label = torch.randint(8, (IMAGES + 64,), generator=generator)
+        index = torch.arange(IMAGES + 64)
+        self.train_set = InMemory(images[64:], label[64:], index[64:])
+        self.val_set = InMemory(images[:64], label[:64], index[:64])
+
+
+class Clock(Callback):
+    """CPU seconds between the first step and the end of the last epoch."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started = time.process_time()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seconds = time.process_time() - self.started
+
+
+def ours() -> float:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", ["model=shl_cnn", f"trainer.max_epochs={EPOCHS}"])
+    with tempfile.TemporaryDirectory() as folder:
+        clock = Clock()
+        callbacks = [clock, *instantiate(config.callbacks).values()]
+        logger = MetricsFile(Path(folder))
+        trainer = instantiate(
+            config.trainer, logger=logger, callbacks=callbacks, default_root_dir=folder
+        )
+        trainer.fit(instantiate(config.model, num_classes=8, net={"num_classes": 8}), datamodule=Noise(64, seed=0))
+    return clock.seconds
+
+
+def plain() -> float:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", ["model=shl_cnn"])
+    net = instantiate(config.model.net, num_classes=8).to(memory_format=torch.channels_last)
+    options = OmegaConf.to_container(config.model.optimizer)
+    optimizer = torch.optim.Adam(
+        net.parameters(), lr=options["lr"], weight_decay=options["weight_decay"]
+    )
+    data = Noise(64, seed=0)
+    data.setup("fit")
+    loader, weight = data.train_dataloader(), 1 / data.label_counts(with_val=True)
+    started = time.process_time()
+    for _ in range(EPOCHS):
+        for batch in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(net(batch.inputs), batch.label, weight).backward()
+            optimizer.step()
+    return time.process_time() - started
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    screen.hush()
+    seconds = [(ours(), plain()) for _ in range(ROUNDS)]
+    ours_median, plain_median = (
+        statistics.median(EPOCHS * IMAGES / pair[i] for pair in seconds) for i in (0, 1)
+    )
+    ratio = statistics.median(theirs / our for our, theirs in seconds)
+    result = {
+        "workload": "training loop, spectrogram CNN, batch 64, float32, one thread",
+        "mmrep_images_per_cpu_second": round(ours_median),
+        "plain_torch_images_per_cpu_second": round(plain_median),
+        "ratio": round(ratio, 3),
+        "target": 0.95,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "training_loop.json").write_text(json.dumps(result, indent=1) + "\n")
+    print("\n".join(f"{name}: {value}" for name, value in result.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Arrays that are computed once and kept beside their data set."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from mmrep.files import require_space, whole_file
+
+FLOAT_BYTES = 4
+
+
+def cached_array(
+    folder: Path,
+    name: str,
+    key: Mapping[str, Any],
+    shape: tuple[int, ...],
+    chunks: Iterable[np.ndarray],
+) -> np.ndarray:
+    """The float32 array of `shape` that `chunks` yield along its first axis, memory-mapped.
+
+    `key` must name everything that went into the array: another key is another file. An interrupted
+    computation starts again.
+    """
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    path = folder / f"{name}-{digest}.npy"
+    if not path.exists():
+        require_space(folder, FLOAT_BYTES * math.prod(shape))
+        with whole_file(path) as part:
+            _write(part, shape, chunks, title=f"{name}, kept in {folder.name}/")
+    return np.load(path, mmap_mode="r")
+
+
+def code_digest(*modules: str) -> str:
+    """A digest of modules' source: for keys of what their code computed."""
+    sources = b"".join(Path(module).read_bytes() for module in modules)
+    return hashlib.sha256(sources).hexdigest()[:16]
+
+
+def _write(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray], title: str) -> None:
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with path.open("wb") as file, Progress(*columns) as progress:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        rows = progress.add_task(title, total=shape[0])
+        written = 0
+        for chunk in chunks:
+            file.write(np.ascontiguousarray(chunk, dtype="<f4").data)
+            written += len(chunk)
+            progress.update(rows, completed=written)
+    if written != shape[0]:
+        raise ValueError(f"{title}: {written} rows came where {shape[0]} were announced")

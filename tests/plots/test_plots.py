@@ -1,0 +1,53 @@
+"""Figures show what they were given, and say where it was simulated."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from mmrep.plots.confusion import plot_confusion
+from mmrep.plots.learning_curves import plot_learning_curves
+from mmrep.plots.scores import plot_class_scores
+from mmrep.plots.style import style
+
+
+def svg(figure: Figure) -> str:
+    file = io.StringIO()
+    with style():
+        figure.savefig(file, format="svg")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_confusion_shows_counts_and_names(simulated: bool) -> None:
+    counts = np.array([[7, 0], [2, 31]])
+    drawn = svg(plot_confusion(counts, ["Still", "Walk"], title="SHL", simulated=simulated))
+    assert all(f">{text}<" in drawn for text in ("7", "2", "31", "Still", "Walk", "SHL"))
+    assert ("simulated data" in drawn) == simulated
+
+
+def test_confusion_of_a_class_without_samples_has_no_share() -> None:
+    figure = plot_confusion(np.zeros((2, 2), int), ["a", "b"], title="", simulated=False)
+    assert np.array_equal(figure.axes[0].images[0].get_array(), np.zeros((2, 2)))
+
+
+def test_learning_curves_carry_their_points() -> None:
+    losses = {"train/loss": ([1, 2], [0.9, 0.5])}
+    scores = {"val/f1": ([1, 2], [0.3, 0.6])}
+    figure = plot_learning_curves(losses, scores, title="SHL", simulated=True)
+    left, right = figure.axes
+    assert left.lines[0].get_xydata().tolist() == [[1, 0.9], [2, 0.5]]
+    assert right.lines[0].get_xydata().tolist() == [[1, 0.3], [2, 0.6]]
+    assert "simulated data" in svg(figure)
+
+
+def test_class_scores_show_mean_and_deviation() -> None:
+    scores = {"acc_norm": np.array([[0.2, 0.8], [0.4, 0.8]]), "gyr_y": np.array([[0.5, 0.1]])}
+    figure = plot_class_scores(scores, ["Still", "Walk"], title="SHL", simulated=False)
+    two_runs, one_run = figure.axes[0].containers
+    assert two_runs.lines[0].get_ydata().tolist() == pytest.approx([0.3, 0.8])
+    spans = [segment[:, 1] for segment in two_runs.lines[2][0].get_segments()]
+    deviation = np.std([0.2, 0.4], ddof=1)
+    assert spans[0].tolist() == pytest.approx([0.3 - deviation, 0.3 + deviation])
+    assert not one_run.lines[2]  # one run has no deviation

@@ -1,0 +1,64 @@
+"""Names of sweeps and jobs, and which run is taken up again."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from mmrep.folders import SEPARATOR, job_name, sweep_name, unfinished_run
+
+LEGAL = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["seed=0", "sensor=acc_norm"], "acc_norm_seed-0"),
+        (["model.optimizer.lr=1e-3"], "model.optimizer.lr-1e-3"),
+        (["data.val_subjects=[7]"], "data.val_subjects-7"),
+        (["hydra/launcher=basic"], "hydra-launcher-basic"),
+        ([], "job"),
+    ],
+)
+def test_job_names(overrides: list[str], name: str) -> None:
+    assert job_name(SEPARATOR.join(overrides)) == name
+
+
+def test_job_names_hold_no_path_and_nothing_that_cannot_be_typed() -> None:
+    path = job_name("weights=/home/me/run one/last.ckpt")
+    assert "home" not in path
+    names = {job_name(f"data.classes=[{value}]") for value in ("1,2", "1-2", "1, 2", "(1 2)", "é")}
+    assert len(names) == 5  # what a name loses is hashed, so different values stay apart
+    long = job_name("model.net.a=" + "x" * 300)
+    assert len(long) <= 110
+    assert all(LEGAL.fullmatch(name) for name in (path, long, *names))
+
+
+def test_a_sweep_is_named_by_its_preset_or_its_model_and_a_hash() -> None:
+    given = ["model=shl_cnn", "sensor=acc_norm,gyr_y", "seed=range(0,5)"]
+    name = sweep_name("shl_cnn", None, given)
+    assert re.fullmatch(r"shl_cnn_[0-9a-f]{8}", name)
+    assert sweep_name("shl_cnn", None, [*reversed(given), "resume=true"]) == name
+    assert sweep_name("shl_cnn", None, given[:2]) != name
+    assert sweep_name("shl_cnn", "figure4", ["experiment=figure4"]) == "figure4"
+    assert sweep_name("shl_cnn", "figure4", ["experiment=figure4", "seed=1"]).startswith("figure4_")
+
+
+def leave_run(folder: Path, config: dict[str, Any], *, done: bool) -> Path:
+    (folder / ".hydra").mkdir(parents=True)
+    OmegaConf.save(config, folder / ".hydra" / "config.yaml")
+    if done:
+        (folder / "DONE").touch()
+    return folder
+
+
+def test_resume_takes_the_newest_unfinished_run_of_the_same_config(tmp_path: Path) -> None:
+    asked = {"seed": 0, "sensor": "acc_norm"}
+    leave_run(tmp_path / "2026-11-18" / "10-00-00", asked | {"resume": False}, done=False)
+    newest = leave_run(tmp_path / "2026-11-19" / "10-00-00", asked | {"resume": True}, done=False)
+    leave_run(tmp_path / "2026-11-20" / "10-00-00", asked | {"resume": False}, done=True)
+    leave_run(tmp_path / "2026-11-20" / "11-00-00", asked | {"seed": 1}, done=False)
+    assert unfinished_run(tmp_path, asked) == newest
+    assert unfinished_run(tmp_path, asked | {"seed": 2}) is None

@@ -1,0 +1,52 @@
+"""Who may import whom inside mmrep, and what none of it may import."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "mmrep"
+SHARED = {"files"}  # whole files, or none
+MAY_IMPORT = {
+    "networks": set(),
+    "stats": set(),
+    "plots": set(),
+    "runs": set(),
+    "batch": set(),
+    "files": set(),
+    "features": {"batch"},
+    "metrics": {"stats"},
+    "data": {"batch"},
+    "tasks": {"batch"},
+    "loggers": {"plots"},
+    "callbacks": {"batch", "features", "loggers", "metrics", "stats", "plots"},
+    "screen": {"loggers", "runs"},
+    "folders": {"runs", "screen"},
+    "scores": {"plots", "runs", "screen"},
+    "command_line": set(),
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module if node.module != "mmrep" else f"mmrep.{node.names[0].name}"
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_every_layer_is_listed() -> None:
+    layers = {path.stem for path in PACKAGE.iterdir() if path.stem[0] != "_"}
+    assert layers == {layer for layer in MAY_IMPORT if list(PACKAGE.glob(f"{layer}*"))}
+
+
+@pytest.mark.parametrize("layer", MAY_IMPORT)
+def test_layer_imports_only_what_it_may(layer: str) -> None:
+    for path in [*(PACKAGE / layer).rglob("*.py"), *PACKAGE.glob(f"{layer}.py")]:
+        for module in imported(path):
+            if module.startswith("mmrep."):
+                target = module.split(".")[1]
+                allowed = {layer, *MAY_IMPORT[layer], *SHARED}
+                assert target in allowed, f"{path} imports mmrep.{target}"
+            assert module.split(".")[0] not in ("torchvision", "torchaudio"), path
