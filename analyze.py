@@ -16,12 +16,12 @@ def main(cfg: DictConfig) -> None:
     folders = runs.run_folders(cfg.runs)
     if "callback" in cfg.analysis:
         for folder in track(folders, description=cfg.analysis.name, disable=len(folders) == 1):
-            task, data = runs.load_run(folder, checkpoint=cfg.checkpoint)
+            task, data = runs.load_run(folder, checkpoint=cfg.checkpoint.use)
             callback = instantiate(cfg.analysis.callback)
             trainer = instantiate(
                 cfg.trainer, logger=False, callbacks=[callback], default_root_dir=str(folder)
             )
-            runs.validate(trainer, task, data, folder, cfg.checkpoint)
+            runs.validate(trainer, task, data, folder, cfg.checkpoint.use)
     instantiate(cfg.analysis.report, folders)
 
 

@@ -1,5 +1,6 @@
 """Files that are either whole or not there, and the room they need."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # libraries name a temporary file of their own, which tells nobody which disk is full
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -29,6 +35,6 @@ def require_space(folder: Path, num_bytes: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < num_bytes:
         raise OSError(
-            f"{folder} needs {num_bytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free: "
+            f"{folder} needs {num_bytes / 1e6:,.1f} MB and its disk has {free / 1e6:,.1f} MB free: "
             "make room, or choose another place with data_dir=FOLDER"
         )

@@ -1,5 +1,6 @@
 """A file is whole or not there."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -34,5 +35,17 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_too_little_space_is_said_with_the_remedy(tmp_path: Path) -> None:
     require_space(tmp_path / "not" / "there" / "yet", 1)
-    with pytest.raises(OSError, match=r"needs 1000000000\.0 GB .* choose another place with data"):
+    with pytest.raises(
+        OSError, match=r"needs 1,000,000,000,000\.0 MB .* choose another place with data"
+    ):
         require_space(tmp_path, 10**18)
+
+
+def test_a_full_disk_names_the_file_that_was_wanted(tmp_path: Path) -> None:
+    def full() -> None:
+        with whole_file(tmp_path / "last.ckpt"):
+            raise OSError(errno.ENOSPC, "No space left on device", "/tmp/somewhere")
+
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        full()
+    assert raised.value.filename == str(tmp_path / "last.ckpt")

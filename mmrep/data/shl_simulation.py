@@ -45,7 +45,7 @@ NAMES = (
 GRAVITY = 9.8  # m/s^2
 EARTH_FIELD = (20.0, -44.0)  # uT to the north and up: southern England
 HECTOPASCAL_PER_METRE = 0.12
-ACC_NOISE, GYR_NOISE, MAG_NOISE, PRESSURE_NOISE = 0.012, 0.003, 0.9, 0.01  # rms, white
+ACC_NOISE, GYR_NOISE, MAG_NOISE, PRESSURE_NOISE = 0.012, 0.004, 1.0, 0.01  # rms, white
 
 Trace = Float[np.ndarray, "6000"]
 Vector = Float[np.ndarray, "3 6000"]  # along three axes
@@ -403,9 +403,9 @@ def _angles(ride: Ride, motion: Motion, rng: Generator) -> Vector:
         gait = _gait(motion, np.array([0.5, 1, 1.5, 2]))
         gait *= placement.swing * np.array([[1.0], [0.35], [0.15], [0.1]])
         angles += _along(ride.directions[20:], list(gait))
-    swings = []  # of the lines: 1 m/s^2 comes with 0.18 rad/s
+    swings = []  # of the lines: 1 m/s^2 comes with 0.11 rad/s
     for line in motion.lines:
-        rate = 0.18 * line.loudness * _damping(line.frequency, placement.corner)
+        rate = 0.11 * line.loudness * _damping(line.frequency, placement.corner)
         swings.append(rate / (2 * np.pi * np.maximum(line.frequency, 1)) * line.wave)
     return (angles + _along(ride.directions[5:14], swings)).astype(np.float32)
 

@@ -271,7 +271,7 @@ def test_unknown_signal(root: Path) -> None:
 
 def test_too_small_a_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=479))
-    message = r"converted needs 0\.0 GB and its disk has 0\.0 GB free: make room"
+    message = r"converted needs 0\.0 MB and its disk has 0\.0 MB free: make room"
     with pytest.raises(OSError, match=message):
         convert_signal(root, "Acc_x", samples=SAMPLES)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=480))

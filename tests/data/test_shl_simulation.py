@@ -139,4 +139,5 @@ def test_band_powers_tell_modes_apart_but_not_all_of_them() -> None:
     bands = torch.cat([images.mean(dim=2), images.std(dim=2)], dim=1).numpy()
     linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
     predicted = linear.fit(bands[200:], labels[200:]).predict(bands[:200])
-    assert 0.3 < f1_score(labels[:200], predicted, average="macro") < 0.85
+    # chance is 1 / 8; the paper's network reaches 0.89 on SHL, and here at full size
+    assert 3 / 8 < f1_score(labels[:200], predicted, average="macro") < 0.85
