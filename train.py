@@ -20,7 +20,7 @@ def main(cfg: DictConfig) -> float:
     folder = Path(HydraConfig.get().runtime.output_dir)
     screen.hush()
     check_training(cfg, multirun=HydraConfig.get().mode == RunMode.MULTIRUN)
-    if runs.is_done(folder):
+    if runs.is_done_as_asked(folder, cfg):
         screen.say_skipped(folder)
         return float(runs.read_facts(folder)["scores"][cfg.monitor.name])
     seed_everything(cfg.seed, verbose=False)

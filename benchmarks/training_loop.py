@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningModule, Trainer
-from omegaconf import OmegaConf
 
 from mmrep import folders, screen
 from mmrep.command_line import CONF
@@ -65,7 +64,10 @@ def ours() -> float:
         trainer = instantiate(
             config.trainer, logger=logger, callbacks=callbacks, default_root_dir=folder
         )
-        trainer.fit(instantiate(config.model, num_classes=8, net={"num_classes": 8}), datamodule=Noise(64, seed=0))
+        trainer.fit(
+            instantiate(config.model, num_classes=8, net={"num_classes": 8}),
+            datamodule=Noise(64, seed=0),
+        )
     return clock.seconds
 
 
@@ -73,10 +75,8 @@ def plain() -> float:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", ["model=shl_cnn"])
     net = instantiate(config.model.net, num_classes=8).to(memory_format=torch.channels_last)
-    options = OmegaConf.to_container(config.model.optimizer)
-    optimizer = torch.optim.Adam(
-        net.parameters(), lr=options["lr"], weight_decay=options["weight_decay"]
-    )
+    recipe = config.model.optimizer
+    optimizer = torch.optim.Adam(net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     data = Noise(64, seed=0)
     data.setup("fit")
     loader, weight = data.train_dataloader(), 1 / data.label_counts(with_val=True)
@@ -84,7 +84,7 @@ def plain() -> float:
     for _ in range(EPOCHS):
         for batch in loader:
             optimizer.zero_grad()
-            F.cross_entropy(net(batch.inputs), batch.label, weight).backward()
+            F.cross_entropy(net(batch.inputs), batch.label, weight).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return time.process_time() - started
 

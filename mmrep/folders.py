@@ -13,7 +13,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from mmrep.runs import is_done, is_running
+from mmrep.runs import asked_for, is_done, is_running
 from mmrep.screen import say_swept
 
 LONGEST_NAME = 100
@@ -33,7 +33,7 @@ class RunFolders(Callback):
         new = Path(config.hydra.run.dir)
         if not config.resume or (new / ".hydra").exists():  # the latter: a folder that was named
             return
-        found = unfinished_run(new.parents[1], _asked(config))
+        found = unfinished_run(new.parents[1], asked_for(config))
         if found is None:
             print(
                 f"resume=true: no unfinished run of this configuration in {new.parents[1]}, starts"
@@ -47,7 +47,8 @@ class RunFolders(Callback):
         params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
         given = list(config.hydra.overrides.task)
         parsed = parser.parse_overrides([*params, *given])
-        fixed = [o.get_key_element() for o in parsed if not o.is_sweep_override()]
+        swept = {o.get_key_element() for o in parsed if o.is_sweep_override()}
+        fixed = {o.get_key_element() for o in parsed} - swept
         choices = config.hydra.runtime.choices
         name = sweep_name(choices.get("model"), choices.get("experiment"), given)
         set_by_hand = any(o.startswith("hydra.sweep.dir=") for o in config.hydra.overrides.hydra)
@@ -57,7 +58,7 @@ class RunFolders(Callback):
             # jobs are composed anew from these overrides, wherever they run
             config.hydra.overrides.hydra += [
                 f"hydra.sweep.dir={config.hydra.sweep.dir}",
-                f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]",
+                f"hydra.job.config.override_dirname.exclude_keys=[{','.join(sorted(fixed))}]",
             ]
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
@@ -79,7 +80,7 @@ def unfinished_run(root: Path, asked: dict[str, Any]) -> Path | None:
         config = folder / ".hydra" / "config.yaml"
         if not config.exists() or is_done(folder) or is_running(folder):
             continue
-        if _asked(OmegaConf.load(config)) == asked:
+        if asked_for(OmegaConf.load(config)) == asked:
             return folder
     return None
 
@@ -117,11 +118,6 @@ def _legal(value: str) -> str:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _asked(config: Any) -> dict[str, Any]:
-    asked: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
-    return {key: value for key, value in asked.items() if key not in ("hydra", "resume")}
 
 
 OmegaConf.register_new_resolver("job_name", job_name, replace=True)

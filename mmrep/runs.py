@@ -106,8 +106,28 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def asked_for(config: Any) -> dict[str, Any]:
+    """What a configuration asks for: all of it but whether a run is taken up again."""
+    plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    return {key: value for key, value in plain.items() if key not in ("hydra", "resume")}
+
+
 def is_done(folder: Path) -> bool:
     return (folder / "DONE").exists()
+
+
+def is_done_as_asked(folder: Path, config: DictConfig) -> bool:
+    """Whether a folder holds this very run, finished; another one there is an error."""
+    if not is_done(folder):
+        return False
+    done = read_facts(folder)["config"]
+    if done != asked_for(config):
+        OmegaConf.save(done, folder / ".hydra" / "config.yaml")  # Hydra has written over it
+        raise ValueError(
+            f"{folder} holds a finished run of another configuration: remove it, or choose another "
+            "place with hydra.run.dir=FOLDER (of a sweep: hydra.sweep.dir=FOLDER)"
+        )
+    return True
 
 
 def is_running(folder: Path) -> bool:
@@ -153,6 +173,7 @@ class RunRecord:
             "commit": _commit(),
             "versions": {"python": platform.python_version()}
             | {name: version(name) for name in PACKAGES},
+            "config": asked_for(config),
         }
 
     @rank_zero_only

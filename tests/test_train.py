@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from sklearn.metrics import confusion_matrix, f1_score
 from torch import Tensor
 
@@ -188,6 +189,23 @@ def test_a_sweep_started_again_runs_only_what_is_not_done(store: Path) -> None:
     assert cells[:3] == ["acc_norm", "val/f1", "2"]
     assert float(cells[3]) == pytest.approx(np.mean(scores))
     assert float(cells[4]) == pytest.approx(np.std(scores, ddof=1))
+
+
+def load_config(folder: Path) -> Any:
+    config = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
+    assert isinstance(config, dict)
+    return {key: value for key, value in config.items() if key != "resume"}
+
+
+def test_a_folder_with_another_finished_run_is_left_alone(
+    finished: tuple[Path, str], store: Path
+) -> None:
+    before = load_config(finished[0])
+    said = run(
+        store, "train.py", *TINY, "seed=5", "hydra.run.dir=outputs/undisturbed/0", code=1
+    )  # fmt: skip
+    assert "undisturbed/0 holds a finished run of another configuration: remove it" in said
+    assert load_config(finished[0]) == before
 
 
 def scores_of(folder: Path) -> dict[str, Any]:
