@@ -45,7 +45,7 @@ NAMES = (
 GRAVITY = 9.8  # m/s^2
 EARTH_FIELD = (20.0, -44.0)  # uT to the north and up: southern England
 HECTOPASCAL_PER_METRE = 0.12
-ACC_NOISE, GYR_NOISE, MAG_NOISE, PRESSURE_NOISE = 0.012, 0.004, 1.0, 0.01  # rms, white
+ACC_NOISE, GYR_NOISE, MAG_NOISE, PRESSURE_NOISE = 0.012, 0.004, 0.85, 0.01  # rms, white
 
 Trace = Float[np.ndarray, "6000"]
 Vector = Float[np.ndarray, "3 6000"]  # along three axes

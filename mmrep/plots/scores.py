@@ -19,7 +19,7 @@ def plot_class_scores(
     simulated: bool,
 ) -> Figure:
     """Mean F1 of each class for each sensor; bars span one standard deviation over the runs."""
-    with styled_figure(max(5.0, 0.45 * len(class_names) + 2), 3.6, simulated=simulated) as drawn:
+    with styled_figure(max(5.0, 0.45 * len(class_names) + 2), 4.2, simulated=simulated) as drawn:
         figure, axes = drawn
         places = np.arange(len(class_names))
         offsets = np.linspace(-0.2, 0.2, len(scores)) if len(scores) > 1 else [0.0]
