@@ -55,9 +55,7 @@ class Classification(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = F.cross_entropy(self.net(batch.inputs), batch.label, self.class_weight)
         size = len(batch.label)
-        self.log(
-            "train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True
-        )
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:

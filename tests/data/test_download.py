@@ -137,9 +137,7 @@ def test_a_file_larger_than_the_disk_is_not_begun(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_Server, "announced", 2**60)
-    with pytest.raises(
-        OSError, match=r"needs [0-9,.]* MB and its disk has .* MB free: make room"
-    ):
+    with pytest.raises(OSError, match=r"needs [0-9,.]* MB and its disk has .* MB free: make room"):
         download(f"{server}/set.bin", None, tmp_path)
     assert left_over(tmp_path) == []
 
