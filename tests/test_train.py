@@ -155,7 +155,7 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(
     ours, theirs = (read_metrics(folder / "metrics.csv") for folder in (killed, undisturbed))
     assert ours == theirs
     printed = run(store, "train.py", *arguments, "trainer=smoke", "resume=true")
-    assert "has no unfinished run of this configuration; starts" in printed
+    assert "no unfinished run of this configuration in outputs, starts" in printed
 
 
 def test_another_seed_gives_other_numbers(finished: tuple[Path, str], store: Path) -> None:
