@@ -79,7 +79,7 @@ def check_training(config: DictConfig, *, multirun: bool) -> None:
         if group not in config or "_target_" not in config[group]:
             names = ", ".join(choices(group))
             raise ValueError(f"choose a {group}: python train.py {group}=NAME, NAME one of {names}")
-    if multirun and config.trainer.get("strategy") == "ddp":
+    if multirun and OmegaConf.select(config, "trainer.strategy") == "ddp":
         raise ValueError(
             "trainer.strategy=ddp starts each rank with the same command line, so each would run "
             "the whole sweep: give each job one device (trainer=cpu or trainer=gpu), or train one "

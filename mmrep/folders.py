@@ -47,8 +47,8 @@ class RunFolders(Callback):
         params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
         given = list(config.hydra.overrides.task)
         parsed = parser.parse_overrides([*params, *given])
-        swept = {o.get_key_element() for o in parsed if o.is_sweep_override()}
-        fixed = {o.get_key_element() for o in parsed} - swept
+        swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
+        fixed = {override.key_or_group for override in parsed} - swept
         choices = config.hydra.runtime.choices
         name = sweep_name(choices.get("model"), choices.get("experiment"), given)
         set_by_hand = any(o.startswith("hydra.sweep.dir=") for o in config.hydra.overrides.hydra)
@@ -99,11 +99,9 @@ def job_name(overrides: str) -> str:
     Letters, digits, `-`, `_` and `.` only. Speaking values come first and without their key.
     Paths are hashed, and so is what a name loses.
     """
-    pairs = [o.split("=", 1) for o in overrides.split(SEPARATOR) if o]
+    pairs = [o.partition("=")[::2] for o in overrides.split(SEPARATOR) if o]
     bare = [_legal(value) for key, value in pairs if key in SPEAKING]
-    keyed = [
-        f"{key.replace('/', '-')}-{_legal(value)}" for key, value in pairs if key not in SPEAKING
-    ]
+    keyed = [f"{_plain(key)}-{_legal(value)}" for key, value in pairs if key not in SPEAKING]
     name = "_".join([*bare, *keyed]) or "job"
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}_{_hash(name)}"
 
@@ -112,8 +110,12 @@ def _legal(value: str) -> str:
     if "/" in value or "\\" in value:
         return _hash(value)
     inner = value.strip("[]'\"")
-    legal = re.sub(r"[^A-Za-z0-9_.-]+", "-", inner)
+    legal = _plain(inner)
     return legal if legal == inner else f"{legal}-{_hash(value)}"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
 
 
 def _hash(text: str) -> str:

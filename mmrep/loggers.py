@@ -91,12 +91,13 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
-def configure_wandb(run_id: str) -> None:
+def configure_wandb(run_id: str, folder: Path) -> None:
     """Settles by W&B's own variables what its logger leaves open; what the user has set stands.
 
     Without a key nothing may leave the machine: the run is kept offline, and errors unreported.
     """
     os.environ["WANDB_RUN_ID"] = run_id
+    os.environ["WANDB_NAME"] = f"{folder.parent.name}/{folder.name}"  # the sweep and the job
     os.environ.setdefault("WANDB_SILENT", "true")  # our own last lines say what W&B would
     os.environ.setdefault("WANDB_CONSOLE", "off")  # progress bars make no readable log
     if "WANDB_MODE" not in os.environ and not _has_wandb_key():
@@ -141,7 +142,7 @@ def open_loggers(
     """
     loggers: list[Logger] = [MetricsFile(folder, resume_step)]
     if config:
-        configure_wandb(run_id)
+        configure_wandb(run_id, folder)
         loggers.append(instantiate(config))
         if isinstance(loggers[-1], WandbLogger):
             loggers[-1]._wandb_init.pop("anonymous", None)  # W&B warns of the mere name

@@ -157,7 +157,7 @@ class RunRecord:
         if self.resume_point is not None:
             checkpoint = torch.load(last, map_location="cpu", weights_only=True)
             self.resume_step, earlier = checkpoint["global_step"], read_facts(folder)
-            print(f"resumes {folder} after epoch {epochs_of(checkpoint)}")
+            rank_zero_only(print)(f"resumes {folder} after epoch {epochs_of(checkpoint)}")
         self.seconds_before: float = earlier.get("seconds", 0.0)
         self.id: str = earlier.get("id") or uuid.uuid4().hex[:12]  # also W&B's
         choices = HydraConfig.get().runtime.choices
@@ -203,8 +203,8 @@ def recorded(folder: Path, config: DictConfig) -> Iterator[RunRecord]:
             yield record
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
             record.update()
-            print(f"\ninterrupted; {folder} keeps its last whole epoch")
-            print("go on with the same command and resume=true")
+            said = f"\ninterrupted; {folder} keeps its last whole epoch\n"
+            rank_zero_only(print)(said + "go on with the same command and resume=true")
             raise
 
 

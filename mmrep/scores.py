@@ -23,12 +23,19 @@ HEADLINES = ("val/f1", "val/accuracy")
 def report_scores(folders: Sequence[Path]) -> None:
     """Prints mean and deviation of the scores, and draws the F1 of each class, for each data set.
 
-    Runs count that are DONE. Their common folder gets `figures/scores_DATA.png` and
+    Classifiers count that are DONE. Their common folder gets `figures/scores_DATA.png` and
     `analysis/scores/DATA.csv` with a row for each sensor and score.
     """
-    done = [folder for folder in folders if is_done(folder)]
+    done = [
+        folder
+        for folder in folders
+        if is_done(folder) and HEADLINES[0] in read_facts(folder)["scores"]
+    ]
     if not done:
-        raise ValueError(f"none of the {len(folders)} runs is DONE: finish one with resume=true")
+        raise ValueError(
+            f"none of the {len(folders)} runs is DONE and has {HEADLINES[0]}: finish one with "
+            "resume=true, or choose runs of a classifier"
+        )
     common = Path(os.path.commonpath([folder.absolute() for folder in done]))
     facts = sorted(map(read_facts, done), key=_data_set)
     for (name, source), runs in groupby(facts, key=_data_set):

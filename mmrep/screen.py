@@ -13,7 +13,7 @@ from rich.table import Table
 from mmrep.loggers import wandb_place
 from mmrep.runs import is_done, is_running, read_facts
 
-HEADLINES = ("val/f1", "val/accuracy", "val/loss")
+HEADLINES = ("val/f1", "val/accuracy", "val/loss")  # shown before the scores of classes
 
 
 def hush() -> None:
@@ -42,7 +42,7 @@ def say_finished(folder: Path, loggers: Sequence[Logger]) -> None:
     table = Table()
     table.add_column("score")
     table.add_column("value", justify="right")
-    for name in (*HEADLINES, *(name for name in scores if name not in HEADLINES)):
+    for name in sorted(scores, key=lambda name: name not in HEADLINES):  # else as they were logged
         table.add_row(name, f"{scores[name]:.4f}")
     Console().print(table)
     print(f"run      {short(folder)} ({facts['seconds']:.0f} s)")

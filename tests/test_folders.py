@@ -19,6 +19,7 @@ LEGAL = re.compile(r"[A-Za-z0-9_.-]+")
         (["model.optimizer.lr=1e-3"], "model.optimizer.lr-1e-3"),
         (["data.val_subjects=[7]"], "data.val_subjects-7"),
         (["hydra/launcher=basic"], "hydra-launcher-basic"),
+        (["+trainer.profiler=simple"], "-trainer.profiler-simple"),
         ([], "job"),
     ],
 )
