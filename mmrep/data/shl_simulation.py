@@ -31,16 +31,13 @@ from numpy.random import Generator, default_rng
 from scipy.fft import irfft
 from scipy.spatial.transform import Rotation
 
+from mmrep.data.shl_files import SIGNALS
+
 RATE = 100  # Hz
 SECONDS = 60  # of one segment
 SAMPLES = RATE * SECONDS
 TIME = np.arange(SAMPLES) / RATE  # s
 FREQUENCY = np.arange(SAMPLES // 2 + 1) / SECONDS  # Hz
-NAMES = (
-    *(f"{sensor}_{axis}" for sensor in ("Acc", "Gra", "LAcc", "Gyr", "Mag") for axis in "xyz"),
-    *(f"Ori_{axis}" for axis in "xyzw"),
-    "Pressure",
-)
 
 GRAVITY = 9.8  # m/s^2
 EARTH_FIELD = (20.0, -44.0)  # uT to the north and up: southern England
@@ -182,8 +179,8 @@ def simulate_signals(
     A segment's values depend on the seed and its number alone, not on the names or the range.
     """
     for name in names:
-        if name not in NAMES:
-            raise ValueError(f"signal {name!r} is not one of {', '.join(NAMES)}")
+        if name not in SIGNALS:
+            raise ValueError(f"signal {name!r} is not one of {', '.join(SIGNALS)}")
     stop = num_segments if stop is None else stop
     if not 0 <= start <= stop <= num_segments:
         raise ValueError(

@@ -10,11 +10,11 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mmrep.data.shl_files import SIGNALS
 from mmrep.data.shl_simulation import (
     GRAVITY,
     GYR_NOISE,
     MODES,
-    NAMES,
     RATE,
     Ride,
     journeys,
@@ -44,8 +44,8 @@ def test_one_seed_gives_one_set_and_another_seed_another() -> None:
 
 
 def test_values_do_not_depend_on_range_names_or_size() -> None:
-    whole = simulate_signals(NAMES, 40, 3, start=10, stop=30)
-    for name in NAMES:
+    whole = simulate_signals(SIGNALS, 40, 3, start=10, stop=30)
+    for name in SIGNALS:
         part = simulate_signals([name], 40, 3, start=17, stop=21)[name]
         assert np.array_equal(part, whole[name][7:11]), name
     longer = simulate_signals(["Gyr_y"], 400, 3, start=10, stop=30)
@@ -54,9 +54,9 @@ def test_values_do_not_depend_on_range_names_or_size() -> None:
 
 
 def test_signals_have_the_shape_and_type_of_the_real_ones() -> None:
-    signals = simulate_signals(NAMES, 5, 0, start=1)
-    assert list(signals) == list(NAMES)
-    assert len(NAMES) == 20
+    signals = simulate_signals(SIGNALS, 5, 0, start=1)
+    assert list(signals) == list(SIGNALS)
+    assert len(SIGNALS) == 20
     for signal in signals.values():
         assert signal.shape == (4, 6000)
         assert signal.dtype == np.float32
