@@ -1,6 +1,7 @@
 """Where numbers and figures of a run go, beside the screen."""
 
 import csv
+import itertools
 import netrc
 import os
 from argparse import Namespace
@@ -63,16 +64,15 @@ class MetricsFile(Logger):
         """Brings the file up to date: the last row alone, or all of it when a column is new."""
         if not self.rows:
             return
-        columns = list(dict.fromkeys(["epoch", "step", *self.columns, *self.rows[-1]]))
-        if columns == self.columns:
+        if self.rows[-1].keys() <= set(self.columns):
             with self.path.open("r+", newline="") as file:
                 file.seek(self.end_of_settled)
                 file.truncate()
                 self._write(file, self.rows[self.settled :])
         else:
-            self.columns, self.settled = columns, 0
+            self.columns = list(dict.fromkeys(["epoch", "step", *itertools.chain(*self.rows)]))
             with whole_file(self.path) as part, part.open("w", newline="") as file:
-                csv.DictWriter(file, columns).writeheader()
+                csv.DictWriter(file, self.columns).writeheader()
                 self._write(file, self.rows)
 
     def _write(self, file: TextIO, rows: Sequence[dict[str, str]]) -> None:

@@ -55,6 +55,19 @@ def test_a_resumed_run_is_cut_back_and_appends(tmp_path: Path) -> None:
     assert (tmp_path / "a/metrics.csv").read_bytes() == (tmp_path / "b/metrics.csv").read_bytes()
 
 
+def test_a_resumed_run_may_begin_with_other_columns(tmp_path: Path) -> None:
+    first = MetricsFile(tmp_path)
+    log(first, 6, f1=0.5, epoch=0)
+    log(first, 6, loss=2.0, epoch=0)
+    resumed = MetricsFile(tmp_path, resume_step=7)
+    log(resumed, 13, f1=0.25, epoch=1)
+    log(resumed, 13, loss=1.0, epoch=1)
+    assert rows(tmp_path) == [
+        {"epoch": "0", "step": "6", "f1": "0.5", "loss": "2.0"},
+        {"epoch": "1", "step": "13", "f1": "0.25", "loss": "1.0"},
+    ]
+
+
 def test_a_run_that_is_not_resumed_starts_anew(tmp_path: Path) -> None:
     log(MetricsFile(tmp_path), 6, loss=1.0, epoch=0)
     log(MetricsFile(tmp_path), 3, loss=2.0, epoch=0)

@@ -7,6 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from mmrep.files import whole_file
+from mmrep.loggers import MetricsFile
 
 BETTER = {"min": float.__lt__, "max": float.__gt__}
 
@@ -26,10 +27,18 @@ class Checkpoints(Checkpoint):
             raise ValueError(f"checkpoint.every={every} must be at least 1 epoch, or null for none")
         self.monitor, self.better, self.every = monitor, BETTER[mode], every
         self.best: float | None = None
+        self.logged: dict[str, float] = {}  # what the epoch of `last` has logged, or will
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step == 0:
             _save(trainer, "init")
+        elif self.logged:
+            # Lightning logs the training loss after `last` is written: a run that was killed in
+            # between would lack it in its metrics.csv. What is there already stays as it is.
+            epoch, step = trainer.current_epoch - 1, trainer.global_step - 1
+            for logger in trainer.loggers:
+                if isinstance(logger, MetricsFile):
+                    logger.log_metrics(self.logged | {"epoch": epoch}, step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.monitor not in trainer.callback_metrics:
@@ -38,6 +47,7 @@ class Checkpoints(Checkpoint):
         epoch, score = trainer.current_epoch + 1, float(trainer.callback_metrics[self.monitor])
         is_best = self.best is None or self.better(score, self.best)
         self.best = score if is_best else self.best  # before saving, so that a resumed run knows
+        self.logged = {name: float(x) for name, x in trainer.callback_metrics.items()}
         _save(trainer, "last")
         if is_best:
             _save(trainer, "best")
@@ -49,10 +59,10 @@ class Checkpoints(Checkpoint):
             _save(trainer, "last")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best, "logged": self.logged}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        self.best, self.logged = state_dict["best"], state_dict["logged"]
 
 
 def _save(trainer: Trainer, name: str) -> None:
