@@ -1,6 +1,6 @@
 # make demo    trains one network on simulated data and shows where everything lies
 # make test    runs the tests        make check  style and types
-# make smoke   one batch of every preset           make bench  timings beside the comparisons
+# make smoke   one batch of every model            make bench  timings beside the comparisons
 # make figures draws the figures of the runs in outputs/ again
 PYTHON ?= python3
 RUN := .venv/bin/python
@@ -27,8 +27,8 @@ test: setup
 	$(RUN) -m pytest
 
 smoke: setup
-	for preset in demo; do \
-		$(RUN) train.py experiment=$$preset trainer=smoke logger=none || exit 1; done
+	for model in $(notdir $(basename $(wildcard conf/model/*.yaml))); do \
+		$(RUN) train.py model=$$model trainer=smoke logger=none || exit 1; done
 
 bench: setup
 	for workload in $(filter-out __init__,$(notdir $(basename $(wildcard benchmarks/*.py)))); do \

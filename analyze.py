@@ -15,6 +15,7 @@ def main(cfg: DictConfig) -> None:
     check_analysis(cfg)
     folders = runs.run_folders(cfg.runs)
     if "callback" in cfg.analysis:
+        folders = screen.with_checkpoint(folders, cfg.checkpoint.use)
         for folder in track(folders, description=cfg.analysis.name, disable=len(folders) == 1):
             task, data = runs.load_run(folder, checkpoint=cfg.checkpoint.use)
             callback = instantiate(cfg.analysis.callback)

@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch import seed_everything
+from lightning.pytorch.callbacks import LambdaCallback
 from omegaconf import DictConfig
 
 from mmrep import runs, screen
@@ -26,12 +27,13 @@ def main(cfg: DictConfig) -> float:
     seed_everything(cfg.seed, verbose=False)
     data, task = instantiate(cfg.data), instantiate(cfg.model)
     if cfg.weights:
-        runs.load_weights(task, cfg.weights)
+        runs.load_checkpoint(task, cfg.weights)
     callbacks = list(instantiate(cfg.callbacks).values())
     with (
         runs.recorded(folder, cfg) as record,
         open_loggers(cfg.logger, folder, record.id, record.resume_step) as loggers,
     ):
+        callbacks.append(LambdaCallback(on_train_epoch_end=lambda *_: record.update()))
         trainer = instantiate(
             cfg.trainer, logger=loggers, callbacks=callbacks, default_root_dir=str(folder)
         )

@@ -79,6 +79,8 @@ def check_training(config: DictConfig, *, multirun: bool) -> None:
         if group not in config or "_target_" not in config[group]:
             names = ", ".join(choices(group))
             raise ValueError(f"choose a {group}: python train.py {group}=NAME, NAME one of {names}")
+    if not (isinstance(config.seed, int) and 0 <= config.seed < 2**32):
+        raise ValueError(f"seed={config.seed} is not a whole number from 0 to {2**32 - 1}")
     if multirun and OmegaConf.select(config, "trainer.strategy") == "ddp":
         raise ValueError(
             "trainer.strategy=ddp starts each rank with the same command line, so each would run "

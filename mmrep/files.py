@@ -1,6 +1,7 @@
 """Files that are either whole or not there, and the room they need."""
 
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -27,6 +28,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Waits for any other process in here; the system lets go of a process that was killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def require_space(folder: Path, num_bytes: int) -> None:

@@ -1,9 +1,12 @@
 """Where runs write, and which unfinished run is taken up again: Hydra's callback of train.py."""
 
+import atexit
 import hashlib
+import itertools
+import logging
 import re
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from mmrep.runs import asked_for, is_done, is_running
+from mmrep.command_line import innermost, sentence
+from mmrep.runs import asked_for, is_done, is_running, read_facts
 from mmrep.screen import say_swept
+
+log = logging.getLogger(__name__)
 
 LONGEST_NAME = 100
 SPEAKING = ("model", "data", "sensor")  # keys whose values say themselves what they are
@@ -30,17 +36,15 @@ class RunFolders(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        new = Path(config.hydra.run.dir)
-        if not config.resume or (new / ".hydra").exists():  # the latter: a folder that was named
+        if _set_by_hand(config, "hydra.run.dir"):
             return
-        found = unfinished_run(new.parents[1], asked_for(config))
-        if found is None:
-            print(
-                f"resume=true: no unfinished run of this configuration in {new.parents[1]}, starts"
-            )
-            return
+        folder = Path(config.hydra.run.dir)  # outputs/DATE/TIME
+        root = folder.parents[1]
+        found = unfinished_run(root, asked_for(config)) if config.resume else None
+        if config.resume and found is None:
+            print(f"resume=true: no unfinished run of this configuration in {root}, starts")
         with read_write(config.hydra):
-            config.hydra.run.dir = str(found)
+            config.hydra.run.dir = str(found or _new_folder(folder))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         parser = OverridesParser.create()
@@ -51,36 +55,67 @@ class RunFolders(Callback):
         fixed = {override.key_or_group for override in parsed} - swept
         choices = config.hydra.runtime.choices
         name = sweep_name(choices.get("model"), choices.get("experiment"), given)
-        set_by_hand = any(o.startswith("hydra.sweep.dir=") for o in config.hydra.overrides.hydra)
         with read_write(config.hydra):
-            if not set_by_hand:
+            if not _set_by_hand(config, "hydra.sweep.dir"):
                 config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir) / name)
             # jobs are composed anew from these overrides, wherever they run
             config.hydra.overrides.hydra += [
-                f"hydra.sweep.dir={config.hydra.sweep.dir}",
+                f"hydra.sweep.dir='{config.hydra.sweep.dir}'",
                 f"hydra.job.config.override_dirname.exclude_keys=[{','.join(sorted(fixed))}]",
             ]
 
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Removes the folder of a single run that failed before it began, for nothing is in it."""
-        folder = Path(config.hydra.runtime.output_dir)
-        alone = config.hydra.mode == RunMode.RUN
-        if alone and job_return.status == JobStatus.FAILED and not (folder / "run.json").exists():
-            shutil.rmtree(folder)
-            if not any(folder.parent.iterdir()):
-                folder.parent.rmdir()
+        # Hydra leaves its own hook for this out when a job has failed
+        atexit.register(say_swept, Path(config.hydra.sweep.dir))
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        say_swept(Path(config.hydra.sweep.dir))
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Puts into a job's log why it failed; takes back the folder of a run that never began."""
+        if job_return.status != JobStatus.FAILED:
+            return
+        folder = Path(config.hydra.runtime.output_dir)
+        if config.hydra.mode == RunMode.MULTIRUN:
+            log.error(sentence(innermost(job_return._return_value)))
+        elif not (folder / "run.json").exists():
+            _take_back(folder)
+
+
+def _set_by_hand(config: DictConfig, key: str) -> bool:
+    return any(override.startswith(f"{key}=") for override in config.hydra.overrides.hydra)
+
+
+def _new_folder(folder: Path) -> Path:
+    """Makes a folder that no other run has, though it may start in the same second."""
+    for number in itertools.count(1):
+        free = folder.with_name(f"{folder.name}_{number}") if number > 1 else folder
+        try:
+            free.mkdir(parents=True)
+        except FileExistsError:
+            if free.is_dir():
+                continue
+        except OSError:
+            pass  # Hydra will meet it too, and its errors are shown, while a callback's are not
+        break
+    return free
+
+
+def _take_back(folder: Path) -> None:
+    """Removes what Hydra wrote, and its folders if nothing else lies there."""
+    for name in ("config", "hydra", "overrides"):
+        (folder / ".hydra" / f"{name}.yaml").unlink(missing_ok=True)
+    for path in folder.glob("train*.log"):
+        if not path.stat().st_size:
+            path.unlink()
+    dated = [folder.parent] if re.fullmatch(r"\d{4}-\d\d-\d\d", folder.parent.name) else []
+    for empty in (folder / ".hydra", folder, *dated):
+        with suppress(OSError):  # not empty, so somebody's
+            empty.rmdir()
 
 
 def unfinished_run(root: Path, asked: dict[str, Any]) -> Path | None:
     """The newest run below `root` (DATE/TIME) that asked for the same and did not finish."""
-    for folder in sorted(root.glob("*/*"), reverse=True):
-        config = folder / ".hydra" / "config.yaml"
-        if not config.exists() or is_done(folder) or is_running(folder):
+    for folder in sorted(root.glob("????-??-??/*"), reverse=True):
+        if is_done(folder) or is_running(folder):
             continue
-        if asked_for(OmegaConf.load(config)) == asked:
+        if read_facts(folder).get("config") == asked:
             return folder
     return None
 

@@ -92,9 +92,10 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
 
 
 def configure_wandb(run_id: str, folder: Path) -> None:
-    """Settles by W&B's own variables what its logger leaves open; what the user has set stands.
+    """Settles by W&B's own variables what its logger leaves open.
 
-    Without a key nothing may leave the machine: the run is kept offline, and errors unreported.
+    Without a key nothing may leave the machine: the run is kept offline, and errors unreported. A
+    mode that the user has set stands.
     """
     os.environ["WANDB_RUN_ID"] = run_id
     os.environ["WANDB_NAME"] = f"{folder.parent.name}/{folder.name}"  # the sweep and the job
@@ -144,16 +145,29 @@ def open_loggers(
     if config:
         configure_wandb(run_id, folder)
         loggers.append(instantiate(config))
-        if isinstance(loggers[-1], WandbLogger):
-            loggers[-1]._wandb_init.pop("anonymous", None)  # W&B warns of the mere name
     failed = True
     try:
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                _start_wandb(logger)
         yield loggers
         failed = False
     finally:
         for logger in loggers:
-            if isinstance(logger, WandbLogger) and getattr(rank_zero_only, "rank", 0) == 0:
+            if isinstance(logger, WandbLogger) and logger._experiment is not None:
                 logger.experiment.finish(exit_code=int(failed))
+
+
+@rank_zero_only
+def _start_wandb(logger: WandbLogger) -> None:
+    logger._wandb_init.pop("anonymous", None)  # W&B warns of the mere name
+    try:
+        _ = logger.experiment
+    except Exception as error:  # W&B raises many kinds
+        raise RuntimeError(
+            f"W&B cannot start ({error}): keep the run on this machine with WANDB_MODE=offline, or "
+            "choose logger=csv"
+        ) from None
 
 
 def wandb_place(loggers: Iterable[Logger]) -> str | None:
@@ -162,7 +176,7 @@ def wandb_place(loggers: Iterable[Logger]) -> str | None:
         if isinstance(logger, WandbLogger):
             run = logger.experiment
             if not run.offline:
-                return str(run.url)
+                return run.url  # None where W&B is disabled
             folders = sorted(Path(run.dir).parents[1].glob("offline-run-*"))
             return f"offline; send it with: wandb sync {' '.join(map(str, folders))}"
     return None

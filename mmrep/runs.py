@@ -4,6 +4,7 @@ import fcntl
 import json
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -35,10 +36,12 @@ class Run(NamedTuple):
 
 
 def load_run(folder: Path | str, *, checkpoint: str = "last") -> Run:
-    """The task of a run with its trained weights, in evaluation mode, and its data module.
+    """The task of a run with its trained weights, in evaluation mode, and its data, set up.
 
     `checkpoint` is a name in `checkpoints/`: last, best, init, or one that `checkpoint.every` kept.
-    The config names the classes to build, so load runs only from people you trust.
+    The data are those of the run: from where they lay then, if that is still there, and an error
+    if they have changed. The config names the classes to build, so load runs only from people you
+    trust.
     """
     folder = Path(folder)
     config_file = folder / ".hydra" / "config.yaml"
@@ -49,22 +52,47 @@ def load_run(folder: Path | str, *, checkpoint: str = "last") -> Run:
         )
     config = OmegaConf.load(config_file)
     task: LightningModule = instantiate(config.model)
-    load_weights(task, folder / "checkpoints" / f"{checkpoint}.ckpt")
-    return Run(task.eval(), instantiate(config.data))
+    load_checkpoint(task, folder / "checkpoints" / f"{checkpoint}.ckpt")
+    return Run(task.eval(), _data_of(folder, config))
 
 
-def load_weights(task: LightningModule, path: Path | str) -> int:
-    """Puts a checkpoint's weights (a file, or a run's folder: its last) into `task`.
+def _data_of(folder: Path, config: Any) -> LightningDataModule:
+    facts = read_facts(folder)
+    then = facts.get("data", {})  # absent in a run that did not finish
+    known: dict[str, Any] = {}
+    if "source" in config.data and then:
+        known["source"] = then["source"]  # what `auto` has found
+    if "data_dir" in config.data and (named := facts.get("data_dir")) and Path(named).exists():
+        known["data_dir"] = named
+    data: Any = instantiate(config.data, **known)
+    data.prepare_data()
+    data.setup("validate")
+    now = data.facts()
+    if then and now["fingerprint"] != then["fingerprint"]:
+        raise ValueError(
+            f"{folder} was trained on other data than there are now: fingerprint "
+            f"{then['fingerprint']} then and {now['fingerprint']} now; bring back what it was "
+            "trained on, or train anew"
+        )
+    return data
 
-    Returns the number of epochs after which the checkpoint was made.
-    """
+
+def load_checkpoint(task: LightningModule, path: Path | str) -> dict[str, Any]:
+    """Puts a checkpoint's weights (of a file, or a run's last) into `task`; gives all it holds."""
     path = Path(path)
     path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
     if not path.exists():
-        there = sorted(p.stem for p in path.parent.glob("*.ckpt"))
+        there = sorted(p.stem for p in path.parent.glob("*.ckpt") if p.stem[0] != ".")
         raise FileNotFoundError(f"{path} is not there; checkpoints beside it: {there or 'none'}")
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    stored, wanted = checkpoint["state_dict"], task.state_dict()
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        stored = checkpoint["state_dict"]
+    except Exception as error:  # unpickling raises whatever it meets
+        raise ValueError(
+            f"{path} is no checkpoint of train.py ({type(error).__name__}): give a file of a run's "
+            "checkpoints/, or the run's folder"
+        ) from None
+    wanted = task.state_dict()
     wrong = [
         f"{key} ({tuple(stored[key].shape) if key in stored else 'absent'} there, "
         f"{tuple(wanted[key].shape) if key in wanted else 'absent'} here)"
@@ -77,7 +105,7 @@ def load_weights(task: LightningModule, path: Path | str) -> int:
             f"{wrong[0]}; choose the model and data that it was trained with"
         )
     task.load_state_dict(stored)
-    return epochs_of(checkpoint)
+    return checkpoint
 
 
 def validate(
@@ -88,8 +116,9 @@ def validate(
     checkpoint: str,
 ) -> dict[str, float]:
     """Scores over the whole validation split with a checkpoint's weights; analyses run along."""
-    epochs = load_weights(task, folder / "checkpoints" / f"{checkpoint}.ckpt")
-    trainer.fit_loop.epoch_progress.current.completed = epochs  # analyses ask for current_epoch
+    loaded = load_checkpoint(task, folder / "checkpoints" / f"{checkpoint}.ckpt")
+    # analyses ask for current_epoch
+    trainer.fit_loop.epoch_progress.current.completed = epochs_of(loaded)
     (scores,) = trainer.validate(task, datamodule=data, verbose=False)
     return {name: float(score) for name, score in scores.items()}
 
@@ -106,10 +135,11 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def asked_for(config: Any) -> dict[str, Any]:
+def asked_for(config: DictConfig) -> dict[str, Any]:
     """What a configuration asks for: all of it but whether a run is taken up again."""
     plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
-    return {key: value for key, value in plain.items() if key not in ("hydra", "resume")}
+    asked = {key: value for key, value in plain.items() if key not in ("hydra", "resume")}
+    return asked | {"data_dir": config.data_dir}  # which the environment may set
 
 
 def is_done(folder: Path) -> bool:
@@ -118,16 +148,24 @@ def is_done(folder: Path) -> bool:
 
 def is_done_as_asked(folder: Path, config: DictConfig) -> bool:
     """Whether a folder holds this very run, finished; another one there is an error."""
-    if not is_done(folder):
-        return False
-    done = read_facts(folder)["config"]
-    if done != asked_for(config):
-        OmegaConf.save(done, folder / ".hydra" / "config.yaml")  # Hydra has written over it
+    if is_done(folder):
+        _refuse_another(folder, config, "a finished run")
+    return is_done(folder)
+
+
+def _refuse_another(folder: Path, config: DictConfig, holds: str) -> None:
+    if read_facts(folder).get("config") != asked_for(config):
+        _restore_config(folder)
         raise ValueError(
-            f"{folder} holds a finished run of another configuration: remove it, or choose another "
+            f"{folder} holds {holds} of another configuration: remove it, or choose another "
             "place with hydra.run.dir=FOLDER (of a sweep: hydra.sweep.dir=FOLDER)"
         )
-    return True
+
+
+def _restore_config(folder: Path) -> None:
+    """Puts a run's config back, which Hydra has written over before anybody could refuse."""
+    if facts := read_facts(folder):
+        OmegaConf.save(facts["config"], folder / ".hydra" / "config.yaml")
 
 
 def is_running(folder: Path) -> bool:
@@ -155,9 +193,12 @@ class RunRecord:
         self.resume_step: int | None = None  # up to where what was logged before still counts
         earlier: dict[str, Any] = {}
         if self.resume_point is not None:
+            _refuse_another(folder, config, "an unfinished run")
             checkpoint = torch.load(last, map_location="cpu", weights_only=True)
             self.resume_step, earlier = checkpoint["global_step"], read_facts(folder)
             rank_zero_only(print)(f"resumes {folder} after epoch {epochs_of(checkpoint)}")
+        elif (folder / "run.json").exists():
+            rank_zero_only(_clear)(folder)
         self.seconds_before: float = earlier.get("seconds", 0.0)
         self.id: str = earlier.get("id") or uuid.uuid4().hex[:12]  # also W&B's
         choices = HydraConfig.get().runtime.choices
@@ -173,6 +214,7 @@ class RunRecord:
             "commit": _commit(),
             "versions": {"python": platform.python_version()}
             | {name: version(name) for name in PACKAGES},
+            "data_dir": self.config["data_dir"],
             "config": asked_for(config),
         }
 
@@ -197,15 +239,25 @@ def recorded(folder: Path, config: DictConfig) -> Iterator[RunRecord]:
     If the run is interrupted, says how to go on.
     """
     with _held(folder):
+        if is_done(folder):  # by a process that this one found at it
+            raise RuntimeError(f"{folder} has been finished meanwhile: nothing is left to do")
         record = RunRecord(folder, config)
         record.update()
         try:
             yield record
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
             record.update()
-            said = f"\ninterrupted; {folder} keeps its last whole epoch\n"
-            rank_zero_only(print)(said + "go on with the same command and resume=true")
+            kept = (folder / "checkpoints" / "last.ckpt").exists()
+            what = "keeps its last whole epoch" if kept else "has no whole epoch yet"
+            said = f"\ninterrupted; {folder} {what}\ngo on with the same command and resume=true"
+            rank_zero_only(print)(said)
             raise
+
+
+def _clear(folder: Path) -> None:
+    """Removes what an unfinished run left that is not gone on with, lest the two be mixed."""
+    for name in ("checkpoints", "analysis", "figures"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def what_ran(trainer: Trainer, task: LightningModule) -> dict[str, Any]:
@@ -248,11 +300,12 @@ def _held(folder: Path) -> Iterator[None]:
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except BlockingIOError:
+            _restore_config(folder)
             raise RuntimeError(
                 f"{folder} is being written by another process: wait for it, or choose another "
                 "folder with hydra.run.dir=FOLDER"
-            ) from error
+            ) from None
         yield
         path.unlink()
 

@@ -56,12 +56,28 @@ def say_swept(folder: Path) -> None:
     """How many jobs of a sweep are done, which are not, and how to send the offline ones."""
     jobs = sorted(path.parents[1] for path in folder.glob("*/.hydra/config.yaml"))
     missing = [job for job in jobs if not is_done(job)]
+    if not jobs:
+        return
     print(f"\nsweep    {short(folder)}: {len(jobs) - len(missing)} of {len(jobs)} jobs done")
     for job in missing:
         print(f"not done {short(job)}: its train.log says why")
     if any(any(job.glob("wandb/offline-run-*")) for job in jobs):
         print(f"W&B      offline; send all with: wandb sync {short(folder)}/*/wandb/offline-run-*")
     print(f"scores   python analyze.py analysis=scores runs={short(folder)}")
+
+
+def with_checkpoint(folders: Sequence[Path], checkpoint: str) -> list[Path]:
+    """The runs that have a checkpoint; says which have not."""
+    there = [folder for folder in folders if (folder / f"checkpoints/{checkpoint}.ckpt").exists()]
+    for folder in folders:
+        if folder not in there:
+            print(f"skipped  {short(folder)}: no checkpoints/{checkpoint}.ckpt")
+    if not there:
+        raise FileNotFoundError(
+            f"none of the {len(folders)} runs has checkpoints/{checkpoint}.ckpt: choose "
+            "checkpoint=last, or other runs"
+        )
+    return there
 
 
 @rank_zero_only

@@ -80,7 +80,7 @@ def test_a_named_data_dir_without_the_set(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     said = refusal(capsys, monkeypatch, tmp_path, "train", MODEL, f"data_dir={tmp_path}")
-    assert said.startswith(f"no SHL in {tmp_path}: looked for {tmp_path}/shl/train/train_order.txt")
+    assert said.startswith(f"no SHL in {tmp_path}: looked for the folder {tmp_path}/shl/train")
     assert "data.source=simulated" in said
 
 

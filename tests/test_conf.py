@@ -31,7 +31,6 @@ def test_models_and_data_instantiate(model: str, data: str) -> None:
     config = composed(f"model={model}", f"data={data}")
     instantiate(config.model)
     instantiate(config.data)
-    assert config.model.num_classes == config.data.num_classes
     instantiate(config.callbacks)
 
 

@@ -1,13 +1,20 @@
 """Names of sweeps and jobs, and which run is taken up again."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
-from mmrep.folders import SEPARATOR, job_name, sweep_name, unfinished_run
+from mmrep.folders import (
+    SEPARATOR,
+    _new_folder,
+    _take_back,
+    job_name,
+    sweep_name,
+    unfinished_run,
+)
 
 LEGAL = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -48,8 +55,8 @@ def test_a_sweep_is_named_by_its_preset_or_its_model_and_a_hash() -> None:
 
 
 def leave_run(folder: Path, config: dict[str, Any], *, done: bool) -> Path:
-    (folder / ".hydra").mkdir(parents=True)
-    OmegaConf.save(config, folder / ".hydra" / "config.yaml")
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"config": config}))
     if done:
         (folder / "DONE").touch()
     return folder
@@ -57,9 +64,29 @@ def leave_run(folder: Path, config: dict[str, Any], *, done: bool) -> Path:
 
 def test_resume_takes_the_newest_unfinished_run_of_the_same_config(tmp_path: Path) -> None:
     asked = {"seed": 0, "sensor": "acc_norm"}
-    leave_run(tmp_path / "2026-11-18" / "10-00-00", asked | {"resume": False}, done=False)
-    newest = leave_run(tmp_path / "2026-11-19" / "10-00-00", asked | {"resume": True}, done=False)
-    leave_run(tmp_path / "2026-11-20" / "10-00-00", asked | {"resume": False}, done=True)
+    leave_run(tmp_path / "2026-11-18" / "10-00-00", asked, done=False)
+    newest = leave_run(tmp_path / "2026-11-19" / "10-00-00", asked, done=False)
+    leave_run(tmp_path / "2026-11-20" / "10-00-00", asked, done=True)
     leave_run(tmp_path / "2026-11-20" / "11-00-00", asked | {"seed": 1}, done=False)
+    leave_run(tmp_path / "shl_cnn_0aa7a320" / "seed-0", asked, done=False)  # a sweep's job
     assert unfinished_run(tmp_path, asked) == newest
     assert unfinished_run(tmp_path, asked | {"seed": 2}) is None
+
+
+def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
+    wanted = tmp_path / "2026-11-20" / "10-00-00"
+    made = [_new_folder(wanted) for _ in range(3)]
+    assert [folder.name for folder in made] == ["10-00-00", "10-00-00_2", "10-00-00_3"]
+    assert all(folder.is_dir() for folder in made)
+
+
+def test_only_what_hydra_wrote_is_taken_back(tmp_path: Path) -> None:
+    folder = tmp_path / "precious"
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").touch()
+    (folder / "thesis.txt").write_text("years of work")
+    _take_back(folder)
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+    (folder / "thesis.txt").unlink()
+    _take_back(folder)
+    assert not folder.exists()

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "loggers": {"plots"},
     "callbacks": {"batch", "features", "loggers", "metrics", "stats", "plots"},
     "screen": {"loggers", "runs"},
-    "folders": {"runs", "screen"},
+    "folders": {"command_line", "runs", "screen"},
     "scores": {"plots", "runs", "screen"},
     "command_line": set(),
 }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from mmrep.files import require_space, whole_file
+from mmrep.files import alone, require_space, whole_file
 
 FLOAT_BYTES = 4
 
@@ -30,9 +30,13 @@ def cached_array(
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"{name}-{digest}.npy"
     if not path.exists():
-        require_space(folder, FLOAT_BYTES * math.prod(shape))
-        with whole_file(path) as part:
-            _write(part, shape, chunks, title=f"{name}, kept in {folder.name}/")
+        with alone(folder / f".{name}.lock"):
+            if not path.exists():  # or another process has made it while this one waited
+                for left in folder.glob(f".{name}-*.part.npy"):
+                    left.unlink()  # by a process that was killed
+                require_space(folder, FLOAT_BYTES * math.prod(shape))
+                with whole_file(path) as part:
+                    _write(part, shape, chunks, title=f"{name}, kept in {folder.name}/")
     return np.load(path, mmap_mode="r")
 
 

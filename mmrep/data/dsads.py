@@ -163,8 +163,12 @@ class DSADS(InMemoryDataModule):
                 f"data.window_seconds={self.window / RATE} is longer than every run of successive "
                 f"files in {self.folder / 'data'} ({len(segments)} files of {LINES / RATE} s)"
             )
-        files = [(str(s.path.relative_to(self.folder)), s.path.stat().st_size) for s in segments]
-        read = {"files": hashlib.sha256(repr(files).encode()).hexdigest()}
+        states = [(s.path.relative_to(self.folder).as_posix(), s.path.stat()) for s in segments]
+        files = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
+        read = {
+            "files": hashlib.sha256(repr(files).encode()).hexdigest(),
+            "code": code_digest(__file__),
+        }
         groups = groupby(segments, key=lambda s: s[:2])
         channels = cached_array(
             self.folder / "converted",
@@ -177,7 +181,7 @@ class DSADS(InMemoryDataModule):
             "channels": read,
             "signal": [self.unit, self.sensor],
             "windows": [self.window, self.hop],
-            "code": code_digest(__file__, spectrogram.__file__),
+            "code": code_digest(spectrogram.__file__),
         }
         return cached_array(
             self.folder / "converted",

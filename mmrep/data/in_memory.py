@@ -52,6 +52,8 @@ class InMemoryDataModule(LightningDataModule):
 
     def __init__(self, batch_size: int, seed: int) -> None:
         super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"data.batch_size={batch_size} must be at least 1")
         self.batch_size, self.seed = batch_size, seed
         self.simulated = False
 

@@ -66,12 +66,12 @@ class SHL(InMemoryDataModule):
         self.val_segments = val_segments
         self.simulated_segments = simulated_segments
         self.simulation_seed = simulation_seed
-        present = (self.folder / "train" / "train_order.txt").exists()
+        present = (self.folder / "train").is_dir()
         if not present and (source == "real" or (source == "auto" and data_dir is not None)):
             raise FileNotFoundError(
-                f"no SHL in {data_folder(data_dir)}: looked for {self.folder}/train/train_order.txt"
-                "; put the challenge's folder train/ of text files there (by hand from "
-                "http://www.shl-dataset.org/), or choose data.source=simulated"
+                f"no SHL in {data_folder(data_dir)}: looked for the folder {self.folder}/train"
+                ", the challenge's text files (put it there by hand from "
+                "http://www.shl-dataset.org/); or choose data.source=simulated"
             )
         self.simulated = source == "simulated" or not present
 
@@ -80,6 +80,11 @@ class SHL(InMemoryDataModule):
         return f"SHL {self.sensor}"
 
     def prepare_data(self) -> None:
+        if self.simulated:
+            print(
+                f"SHL is simulated: {self.simulated_segments} minutes (the real set would lie in "
+                f"{self.folder}/train)"
+            )
         self._spectrograms()
 
     def setup(self, stage: str) -> None:

@@ -4,14 +4,13 @@
 60 s at 100 Hz. The lines were shuffled: `train_order.txt` gives the rank in time of each, from 1.
 """
 
-import fcntl
 import hashlib
 import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
@@ -22,7 +21,8 @@ import numpy as np
 import rich.progress
 from jaxtyping import Bool, Float32, Int64, UInt8
 
-from mmrep.files import require_space, whole_file
+from mmrep.data.cache import code_digest
+from mmrep.files import alone, require_space, whole_file
 
 SIGNALS = (
     *(f"{sensor}_{axis}" for sensor in ("Acc", "Gra", "LAcc", "Gyr", "Mag") for axis in "xyz"),
@@ -90,12 +90,12 @@ def _converted(
                 "train_order.txt; download them by hand (20 GB) from http://www.shl-dataset.org/"
             )
     state, ranks = text.stat(), _ranks(order)
-    source = f"{state.st_size} {state.st_mtime_ns} {columns} {ranks}"
+    code = code_digest(__file__)
+    source = f"{state.st_size} {state.st_mtime_ns} {columns} {ranks} {code}"
     folder = root / "converted"
     path = folder / f"{name}-{hashlib.sha256(source.encode()).hexdigest()[:16]}.npy"
     if not path.exists():
-        folder.mkdir(exist_ok=True)
-        with _alone(folder / f".{name}.lock"):
+        with alone(folder / f".{name}.lock"):
             if not path.exists():  # or another process has made it while this one waited
                 for old in (*folder.glob(f"{name}-*"), *folder.glob(f".{name}-*")):
                     old.unlink()  # of another text, or left by a conversion that was killed
@@ -200,14 +200,6 @@ def _ranks(order: Path) -> list[int]:
             )
         left.remove(float(word))
     return [int(float(word)) for _, word in words]
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Waits for any other process in here; the system lets go of a process that was killed."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 NEWLINE, SPACE, TAB, RETURN, MINUS, PLUS, POINT, SMALL_E = b"\n \t\r-+.e"

@@ -30,14 +30,21 @@ def test_is_computed_once_for_a_key(tmp_path: Path) -> None:
     assert np.array_equal(again, WHOLE)
     other = cached_array(tmp_path, "acc", {"rate": 25}, WHOLE.shape, (c + 1 for c in chunks()))
     assert np.array_equal(other, WHOLE + 1)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
 def test_an_interruption_leaves_nothing_and_it_starts_again(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         cached_array(tmp_path, "acc", {}, WHOLE.shape, chunks(fail_after=4))
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.npy"))
     assert np.array_equal(cached_array(tmp_path, "acc", {}, WHOLE.shape, chunks()), WHOLE)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".acc-0123456789abcdef.99.part.npy"
+    left.write_bytes(b"half")
+    cached_array(tmp_path, "acc", {}, WHOLE.shape, chunks())
+    assert not left.exists()
 
 
 def test_too_few_rows_are_an_error(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`DSADS` on miniature files in UCI's format, and on the real ones where they are."""
 
 import math
+import os
 import re
 import shutil
 import zipfile
@@ -265,10 +266,21 @@ def test_a_file_out_of_the_layout_is_named(root: Path, name: str) -> None:
 
 def test_files_are_read_once_for_all_sensors(root: Path) -> None:
     before = whole(ready(root)).inputs
-    for segment in find_segments(root / "dsads/data"):  # of the same size, but no numbers
-        segment.path.write_bytes(b"x" * segment.path.stat().st_size)
+    for segment in find_segments(root / "dsads/data"):  # of the same size and time: no numbers
+        state = segment.path.stat()
+        segment.path.write_bytes(b"x" * state.st_size)
+        os.utime(segment.path, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert_close(whole(ready(root)).inputs, before)
     assert len(ready(root, sensor="mag_x", unit="left_leg").train_set) == 18
+
+
+def test_a_file_that_was_changed_is_read_anew(root: Path) -> None:
+    before = whole(ready(root)).inputs
+    path = root / "dsads/data/a02/p7/s01.txt"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(reversed(lines)))  # of the same size
+    os.utime(path, ns=(0, 0))
+    assert not torch.equal(whole(ready(root)).inputs, before)
 
 
 def test_another_set_of_files_is_read_anew(root: Path) -> None:

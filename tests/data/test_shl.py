@@ -89,6 +89,13 @@ def test_sensors_of_one_split_have_one_fingerprint(root: Path) -> None:
     assert shl(root, val_segments=4).facts()["fingerprint"] not in prints
 
 
+def test_a_set_without_its_order_is_an_error_and_not_simulated(tmp_path: Path) -> None:
+    write_miniature_shl(tmp_path / "shl", segments=4, samples=6000, signals=["Acc_y"])
+    (tmp_path / "shl" / "train" / "train_order.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no .*train_order\.txt"):
+        shl(tmp_path, sensor="acc_y")
+
+
 def test_the_simulated_set_takes_the_place_of_the_real_one(tmp_path: Path) -> None:
     data = shl(tmp_path, source="simulated", sensor="gyr_y")
     assert data.simulated
@@ -102,5 +109,7 @@ def test_the_simulated_set_takes_the_place_of_the_real_one(tmp_path: Path) -> No
 
 def test_a_named_folder_without_the_set_is_an_error(tmp_path: Path) -> None:
     for source in ("auto", "real"):
-        with pytest.raises(FileNotFoundError, match=r"no SHL in .*: looked for .*train_order\.txt"):
+        with pytest.raises(
+            FileNotFoundError, match=r"no SHL in .*: looked for the folder .*/shl/train"
+        ):
             shl(tmp_path, source=source)
