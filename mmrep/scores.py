@@ -1,9 +1,9 @@
-"""The analysis `scores`: what finished runs reached, by data set and sensor, over their seeds."""
+"""The analysis `scores`: what finished runs reached, over the seeds of each configuration."""
 
 import csv
 import os
-from collections.abc import Sequence
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,66 +18,82 @@ from mmrep.runs import is_done, read_facts
 from mmrep.screen import short
 
 HEADLINES = ("val/f1", "val/accuracy")
+Facts = dict[str, Any]
 
 
 def report_scores(folders: Sequence[Path]) -> None:
     """Prints mean and deviation of the scores, and draws the F1 of each class, for each data set.
 
-    Classifiers count that are DONE. Their common folder gets `figures/scores_DATA.png` and
-    `analysis/scores/DATA.csv` with a row for each sensor and score.
+    Finished classifiers count. Runs that differ in nothing but the seed are averaged; a row is
+    named by its sensor, and by whatever else tells it from the others. The runs' common folder
+    gets `figures/scores_DATA_SOURCE.png` and `analysis/scores/DATA_SOURCE.csv`.
     """
-    done = [
-        folder
-        for folder in folders
-        if is_done(folder) and HEADLINES[0] in read_facts(folder)["scores"]
-    ]
-    if not done:
+    done = [folder for folder in folders if is_done(folder)]
+    facts = [read_facts(folder) for folder in done]
+    facts = [run for run in facts if HEADLINES[0] in run["scores"]]
+    if not facts:
         raise ValueError(
             f"none of the {len(folders)} runs is DONE and has {HEADLINES[0]}: finish one with "
             "resume=true, or choose runs of a classifier"
         )
     common = Path(os.path.commonpath([folder.absolute() for folder in done]))
-    facts = sorted(map(read_facts, done), key=_data_set)
-    for (name, source), runs in groupby(facts, key=_data_set):
-        by_sensor = {
-            sensor or "": list(of_sensor)
-            for sensor, of_sensor in groupby(sorted(runs, key=_sensor), key=_sensor)
-        }
-        _report(common, name, source, by_sensor)
+    sets: dict[tuple[str, str], list[Facts]] = defaultdict(list)
+    for run in facts:
+        sets[run["data"]["name"], run["data"]["source"]].append(run)
+    for (name, source), runs in sorted(sets.items()):
+        _report(common, name, source, by_configuration(runs))
 
 
-def _report(
-    common: Path, name: str, source: str, by_sensor: dict[str, list[dict[str, Any]]]
-) -> None:
-    classes = next(iter(by_sensor.values()))[0]["data"]["class_names"]
+def by_configuration(runs: Sequence[Facts]) -> dict[str, list[Facts]]:
+    """Runs that differ in nothing but the seed, under what tells them from the others."""
+    flat = [dict(_flat(run["config"])) for run in runs]
+    keys = sorted({key for config in flat for key in config} - {"seed", "sensor"})
+    differing = [key for key in keys if len({str(config.get(key)) for config in flat}) > 1]
+    groups: dict[str, list[Facts]] = defaultdict(list)
+    for run, config in zip(runs, flat, strict=True):
+        told = [f"{key}={config.get(key)}" for key in differing]
+        groups[", ".join([*filter(None, [run["sensor"]]), *told]) or run["model"]].append(run)
+    return dict(sorted(groups.items()))
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _report(common: Path, name: str, source: str, groups: dict[str, list[Facts]]) -> None:
+    classes = next(iter(groups.values()))[0]["data"]["class_names"]
     rows = [
-        (sensor, score, len(runs), *_mean_and_deviation([run["scores"][score] for run in runs]))
-        for sensor, runs in by_sensor.items()
+        (group, score, len(runs), *_mean_and_deviation([run["scores"][score] for run in runs]))
+        for group, runs in groups.items()
         for score in (*HEADLINES, *(f"val/f1/{name}" for name in classes))
     ]
-    table_path = common / "analysis" / "scores" / f"{name}.csv"
+    table_path = common / "analysis" / "scores" / f"{name}_{source}.csv"
     with whole_file(table_path) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("sensor", "score", "runs", "mean", "standard_deviation"))
-        writer.writerows(rows)
+        writer.writerow(("source", "runs_of", "score", "runs", "mean", "standard_deviation"))
+        writer.writerows((source, *row) for row in rows)
     table = Table(title=f"{name} ({source})", title_justify="left")
-    for column in ("sensor", "score", "runs", "mean", "standard deviation"):
+    for column in ("runs of", "score", "runs", "mean", "standard deviation"):
         table.add_column(column)
-    for sensor, score, num_runs, mean, deviation in rows:
+    for group, score, num_runs, mean, deviation in rows:
         if score in HEADLINES:
-            table.add_row(sensor, score, str(num_runs), f"{mean:.4f}", f"{deviation:.4f}")
+            table.add_row(group, score, str(num_runs), f"{mean:.4f}", f"{deviation:.4f}")
     Console().print(table)
     figure = plot_class_scores(
         {
-            sensor: np.array([[r["scores"][f"val/f1/{c}"] for c in classes] for r in runs])
-            for sensor, runs in by_sensor.items()
+            group: np.array([[run["scores"][f"val/f1/{c}"] for c in classes] for run in runs])
+            for group, runs in groups.items()
         },
         classes,
         title=f"{name}: F1 of each class, validation",
         simulated=source == "simulated",
     )
     for suffix in (".svg", ".png"):
-        path = common / "figures" / f"scores_{name}{suffix}"
+        path = common / "figures" / f"scores_{name}_{source}{suffix}"
         with whole_file(path) as part, style():
             figure.savefig(part)
     print(f"scores: {short(path)}, {short(table_path)}")
@@ -86,11 +102,3 @@ def _report(
 def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation, which one run does not have (nan)."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
-
-
-def _data_set(facts: dict[str, Any]) -> tuple[str, str]:
-    return facts["data"]["name"], facts["data"]["source"]
-
-
-def _sensor(facts: dict[str, Any]) -> str:
-    return facts["sensor"] or ""

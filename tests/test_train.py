@@ -183,12 +183,12 @@ def test_a_sweep_started_again_runs_only_what_is_not_done(store: Path) -> None:
     assert "4 of 4 jobs done" in printed
     printed = run(store, "analyze.py", "analysis=scores", f"runs={sweep}")
     assert "gyr_y" in printed
-    table = (sweep / "analysis" / "scores" / "shl.csv").read_text().splitlines()
+    table = (sweep / "analysis" / "scores" / "shl_simulated.csv").read_text().splitlines()
     scores = [read_facts(sweep / f"acc_norm_seed-{i}")["scores"]["val/f1"] for i in (0, 1)]
     cells = table[1].split(",")
-    assert cells[:3] == ["acc_norm", "val/f1", "2"]
-    assert float(cells[3]) == pytest.approx(np.mean(scores))
-    assert float(cells[4]) == pytest.approx(np.std(scores, ddof=1))
+    assert cells[:4] == ["simulated", "acc_norm", "val/f1", "2"]
+    assert float(cells[4]) == pytest.approx(np.mean(scores))
+    assert float(cells[5]) == pytest.approx(np.std(scores, ddof=1))
 
 
 def load_config(folder: Path) -> Any:
@@ -206,6 +206,41 @@ def test_a_folder_with_another_finished_run_is_left_alone(
     )  # fmt: skip
     assert "undisturbed/0 holds a finished run of another configuration: remove it" in said
     assert load_config(finished[0]) == before
+
+
+def test_resuming_another_configuration_is_refused(store: Path) -> None:
+    folder = "hydra.run.dir=outputs/resumed/0"
+    run(store, "train.py", *TINY, "trainer.max_epochs=1", "logger=none", folder)
+    (store / "outputs" / "resumed" / "0" / "DONE").unlink()
+    said = run(
+        store, "train.py", *TINY, "trainer.max_epochs=2", "logger=none", folder, "resume=true",
+        code=1,
+    )  # fmt: skip
+    assert "holds an unfinished run of another configuration" in said
+
+
+def test_a_folder_that_is_being_written_is_left_alone(store: Path) -> None:
+    folder = "hydra.run.dir=outputs/held/0"
+    process = start(store, "train.py", *TINY, "trainer.max_epochs=99", "logger=none", folder)
+    try:
+        wait_for(process, "epoch   1/99")
+        said = run(store, "train.py", *TINY, "seed=3", "logger=none", folder, code=1)
+    finally:
+        process.kill()
+        process.communicate()
+    assert "is being written by another process: wait for it" in said
+    assert load_config(store / "outputs" / "held" / "0")["seed"] == 0
+
+
+def test_a_sweep_names_the_jobs_that_failed(store: Path) -> None:
+    said = run(
+        store, "train.py", "-m", *TINY, "trainer.max_epochs=1", "logger=none",
+        "sensor=gyr_y,bogus", "hydra.sweep.dir=outputs/my sweep", code=1,
+    )  # fmt: skip
+    assert "1 of 2 jobs done" in said
+    assert "not done outputs/my sweep/bogus: its train.log says why" in said
+    log = (store / "outputs" / "my sweep" / "bogus" / "train.log").read_text()
+    assert "sensor='bogus' is not one of" in log
 
 
 def scores_of(folder: Path) -> dict[str, Any]:

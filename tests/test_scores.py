@@ -1,0 +1,27 @@
+"""Scores are averaged over seeds, and over nothing else."""
+
+from typing import Any
+
+from mmrep.scores import by_configuration
+
+
+def run(sensor: str | None, seed: int, epochs: int = 50) -> dict[str, Any]:
+    config = {"seed": seed, "sensor": sensor, "trainer": {"max_epochs": epochs}}
+    return {"sensor": sensor, "seed": seed, "model": "shl_cnn", "config": config}
+
+
+def test_seeds_are_one_group_for_each_sensor() -> None:
+    groups = by_configuration([run("acc_norm", 0), run("gyr_y", 0), run("acc_norm", 1)])
+    assert {name: [r["seed"] for r in runs] for name, runs in groups.items()} == {
+        "acc_norm": [0, 1],
+        "gyr_y": [0],
+    }
+
+
+def test_whatever_else_differs_is_named() -> None:
+    groups = by_configuration([run("acc_norm", 0), run("acc_norm", 0, epochs=5)])
+    assert set(groups) == {"acc_norm, trainer.max_epochs=50", "acc_norm, trainer.max_epochs=5"}
+
+
+def test_runs_without_a_sensor_are_named_by_their_model() -> None:
+    assert set(by_configuration([run(None, 0), run(None, 1)])) == {"shl_cnn"}
