@@ -194,7 +194,7 @@ def test_a_sweep_started_again_runs_only_what_is_not_done(store: Path) -> None:
 def load_config(folder: Path) -> Any:
     config = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
     assert isinstance(config, dict)
-    return {key: value for key, value in config.items() if key != "resume"}
+    return {key: value for key, value in config.items() if key not in ("resume", "data_dir")}
 
 
 def test_a_folder_with_another_finished_run_is_left_alone(

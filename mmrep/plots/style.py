@@ -27,5 +27,5 @@ def styled_figure(width: float, height: float, *, simulated: bool) -> Iterator[t
         axes = figure.add_subplot()
         yield figure, axes
         if simulated:
-            figure.text(0.995, 0.005, "simulated data", ha="right", va="bottom", style="italic",
+            figure.text(0.995, 0.995, "simulated data", ha="right", va="top", style="italic",
                         color="#b00020", fontsize="small")  # fmt: skip
