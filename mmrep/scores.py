@@ -1,4 +1,4 @@
-"""The analysis `scores`: what finished runs reached, over the seeds of each configuration."""
+"""The analysis `scores`: what finished runs reached, over the seeds of each configuration, or other keys."""
 
 import csv
 import os
@@ -21,11 +21,11 @@ HEADLINES = ("val/f1", "val/accuracy")
 Facts = dict[str, Any]
 
 
-def report_scores(folders: Sequence[Path]) -> None:
+def report_scores(folders: Sequence[Path], over: Sequence[str]) -> None:
     """Prints mean and deviation of the scores, and draws the F1 of each class, for each data set.
 
-    Finished classifiers count. Runs that differ in nothing but the seed are averaged; a row is
-    named by its sensor, and by whatever else tells it from the others. The runs' common folder
+    Finished classifiers count. Runs that differ in nothing but the keys `over` (such as `seed`) are
+    averaged; a row is named by its sensor, and by whatever else tells it from the others. The runs' common folder
     gets `figures/scores_DATA_SOURCE.png` and `analysis/scores/DATA_SOURCE.csv`.
     """
     done = [folder for folder in folders if is_done(folder)]
@@ -41,13 +41,13 @@ def report_scores(folders: Sequence[Path]) -> None:
     for run in facts:
         sets[run["data"]["name"], run["data"]["source"]].append(run)
     for (name, source), runs in sorted(sets.items()):
-        _report(common, name, source, by_configuration(runs))
+        _report(common, name, source, by_configuration(runs, over))
 
 
-def by_configuration(runs: Sequence[Facts]) -> dict[str, list[Facts]]:
-    """Runs that differ in nothing but the seed, under what tells them from the others."""
+def by_configuration(runs: Sequence[Facts], over: Sequence[str]) -> dict[str, list[Facts]]:
+    """Runs that differ in nothing but the keys `over`, under what tells them from the others."""
     flat = [dict(_flat(run["config"])) for run in runs]
-    keys = sorted({key for config in flat for key in config} - {"seed", "sensor"})
+    keys = sorted({key for config in flat for key in config} - {"sensor", *over})
     differing = [key for key in keys if len({str(config.get(key)) for config in flat}) > 1]
     groups: dict[str, list[Facts]] = defaultdict(list)
     for run, config in zip(runs, flat, strict=True):
