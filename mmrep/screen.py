@@ -90,27 +90,21 @@ def say_analysed(folders: Sequence[Path], name: str) -> None:
 
 @rank_zero_only
 def list_runs(folders: Sequence[Path]) -> None:
-    """A line for each run: model, data, sensor, seed, state and score."""
-    table = Table(title=f"{len(folders)} runs")
-    table.add_column("run", no_wrap=True)  # a folder that can be copied
-    for column in ("model", "data", "sensor", "seed", "state", "score"):
-        table.add_column(column)
+    """A line for each run: folder, model, data, sensor, seed, state and score."""
+    rows = [("run", "model", "data", "sensor", "seed", "state", "score")]
     for folder in folders:
         facts = read_facts(folder)
-        data = facts.get("data", {})
-        source = " (simulated)" if data.get("source") == "simulated" else ""
+        data, scores = facts.get("data", {}), facts.get("scores", {})
+        simulated = " (simulated)" if data.get("source") == "simulated" else ""
         state = "done" if is_done(folder) else "running" if is_running(folder) else "unfinished"
-        score = facts.get("scores", {}).get(facts.get("monitor"))
-        table.add_row(
-            short(folder),
-            facts.get("model", ""),
-            data.get("name", "") + source,
-            facts.get("sensor") or "",
-            str(facts.get("seed", "")),
-            state,
-            "" if score is None else f"{facts['monitor']} {score:.4f}",
-        )
-    Console().print(table)
+        monitor = facts.get("monitor")
+        score = f"{monitor} {scores[monitor]:.4f}" if monitor in scores else ""
+        name, sensor, seed = data.get("name", ""), facts.get("sensor") or "", facts.get("seed", "")
+        model = facts.get("model", "")
+        rows.append((short(folder), model, name + simulated, sensor, str(seed), state, score))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:  # no table: it would cut the folders, which are there to be copied
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def short(path: Path) -> str:

@@ -4,7 +4,6 @@ from typing import Any
 
 from mmrep.scores import by_configuration
 
-
 OVER = ["seed"]
 
 
