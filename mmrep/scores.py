@@ -1,4 +1,4 @@
-"""The analysis `scores`: what finished runs reached, over the seeds of each configuration, or other keys."""
+"""The analysis `scores`: what finished runs reached, averaged over their seeds."""
 
 import csv
 import os
@@ -25,8 +25,8 @@ def report_scores(folders: Sequence[Path], over: Sequence[str]) -> None:
     """Prints mean and deviation of the scores, and draws the F1 of each class, for each data set.
 
     Finished classifiers count. Runs that differ in nothing but the keys `over` (such as `seed`) are
-    averaged; a row is named by its sensor, and by whatever else tells it from the others. The runs' common folder
-    gets `figures/scores_DATA_SOURCE.png` and `analysis/scores/DATA_SOURCE.csv`.
+    averaged; a row is named by its sensor, and by whatever else tells it from the others. The runs'
+    common folder gets `figures/scores_DATA_SOURCE.png` and `analysis/scores/DATA_SOURCE.csv`.
     """
     done = [folder for folder in folders if is_done(folder)]
     facts = [read_facts(folder) for folder in done]
