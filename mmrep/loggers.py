@@ -117,15 +117,20 @@ def _has_wandb_key() -> bool:
         return False
 
 
-def log_figure(
-    loggers: Iterable[Logger], folder: Path, name: str, figure: Figure, step: int
-) -> None:
-    """Writes `folder/figures/NAME.png` and `.svg`, and hands the figure to every logger."""
-    key = f"analysis/{name}"
+def write_figure(folder: Path, name: str, figure: Figure) -> Path:
+    """Writes `folder/figures/NAME.svg` and `NAME.png`, and says where the latter is."""
     for suffix in (".svg", ".png"):
         path = folder / "figures" / f"{name}{suffix}"
         with whole_file(path) as part, style():
             figure.savefig(part)
+    return path
+
+
+def log_figure(
+    loggers: Iterable[Logger], folder: Path, name: str, figure: Figure, step: int
+) -> None:
+    """Writes the figure into the run's `folder`, and hands it to every logger."""
+    key, path = f"analysis/{name}", write_figure(folder, name, figure)
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(key, [str(path)])

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mmrep.files import whole_file
+from mmrep.loggers import write_figure
 from mmrep.plots.scores import plot_class_scores
-from mmrep.plots.style import style
 from mmrep.runs import is_done, read_facts
 from mmrep.screen import short
 
@@ -92,10 +92,7 @@ def _report(common: Path, name: str, source: str, groups: dict[str, list[Facts]]
         title=f"{name}: F1 of each class, validation",
         simulated=source == "simulated",
     )
-    for suffix in (".svg", ".png"):
-        path = common / "figures" / f"scores_{name}_{source}{suffix}"
-        with whole_file(path) as part, style():
-            figure.savefig(part)
+    path = write_figure(common, f"scores_{name}_{source}", figure)
     print(f"scores: {short(path)}, {short(table_path)}")
 
 

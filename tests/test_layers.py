@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "callbacks": {"batch", "features", "loggers", "metrics", "stats", "plots"},
     "screen": {"loggers", "runs"},
     "folders": {"command_line", "runs", "screen"},
-    "scores": {"plots", "runs", "screen"},
+    "scores": {"loggers", "plots", "runs", "screen"},
     "command_line": set(),
 }
 
