@@ -131,8 +131,10 @@ def _unknown_key(key: str) -> str:
         keys = []
     near = get_close_matches(key, keys, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
+    if not chosen:
+        return f"{key!r} is a key of no choice so far: choose a model first, such as model=shl_cnn"
     return (
-        f"{key!r} is no key of this configuration ({chosen or 'no model chosen'}): {hint}"
+        f"{key!r} is no key of this configuration ({chosen}): {hint}"
         f"see all keys with: python {sys.argv[0]} {chosen} --cfg job"
     )
 

@@ -91,14 +91,12 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
-def configure_wandb(run_id: str, folder: Path) -> None:
+def configure_wandb() -> None:
     """Settles by W&B's own variables what its logger leaves open.
 
     Without a key nothing may leave the machine: the run is kept offline, and errors unreported. A
     mode that the user has set stands.
     """
-    os.environ["WANDB_RUN_ID"] = run_id
-    os.environ["WANDB_NAME"] = f"{folder.parent.name}/{folder.name}"  # the sweep and the job
     os.environ.setdefault("WANDB_SILENT", "true")  # our own last lines say what W&B would
     os.environ.setdefault("WANDB_CONSOLE", "off")  # progress bars make no readable log
     if "WANDB_MODE" not in os.environ and not _has_wandb_key():
@@ -148,13 +146,13 @@ def open_loggers(
     """
     loggers: list[Logger] = [MetricsFile(folder, resume_step)]
     if config:
-        configure_wandb(run_id, folder)
+        configure_wandb()
         loggers.append(instantiate(config))
     failed = True
     try:
         for logger in loggers:
             if isinstance(logger, WandbLogger):
-                _start_wandb(logger)
+                _start_wandb(logger, run_id, f"{folder.parent.name}/{folder.name}")
         yield loggers
         failed = False
     finally:
@@ -164,7 +162,9 @@ def open_loggers(
 
 
 @rank_zero_only
-def _start_wandb(logger: WandbLogger) -> None:
+def _start_wandb(logger: WandbLogger, run_id: str, name: str) -> None:
+    # Not by W&B's variables: it reads them once, and a process may run many jobs.
+    logger._wandb_init |= {"id": run_id, "name": name}
     logger._wandb_init.pop("anonymous", None)  # W&B warns of the mere name
     try:
         _ = logger.experiment

@@ -1,6 +1,7 @@
 """The analysis `scores`: what finished runs reached, averaged over their seeds."""
 
 import csv
+import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,9 @@ def report_scores(folders: Sequence[Path], over: Sequence[str]) -> None:
     """
     done = [folder for folder in folders if is_done(folder)]
     facts = [read_facts(folder) for folder in done]
-    facts = [run for run in facts if HEADLINES[0] in run["scores"]]
+    # one run for each configuration: the same one run twice is no second sample
+    unique = {json.dumps(run["config"], sort_keys=True): run for run in facts}
+    facts = [run for run in unique.values() if HEADLINES[0] in run["scores"]]
     if not facts:
         raise ValueError(
             f"none of the {len(folders)} runs is DONE and has {HEADLINES[0]}: finish one with "
@@ -47,7 +50,8 @@ def report_scores(folders: Sequence[Path], over: Sequence[str]) -> None:
 def by_configuration(runs: Sequence[Facts], over: Sequence[str]) -> dict[str, list[Facts]]:
     """Runs that differ in nothing but the keys `over`, under what tells them from the others."""
     flat = [dict(_flat(run["config"])) for run in runs]
-    keys = sorted({key for config in flat for key in config} - {"sensor", *over})
+    known = {key for config in flat for key in config if not key.startswith("logger")}
+    keys = sorted(known - {"sensor", *over})
     differing = [key for key in keys if len({str(config.get(key)) for config in flat}) > 1]
     groups: dict[str, list[Facts]] = defaultdict(list)
     for run, config in zip(runs, flat, strict=True):
@@ -80,8 +84,9 @@ def _report(common: Path, name: str, source: str, groups: dict[str, list[Facts]]
     for column in ("runs of", "score", "runs", "mean", "standard deviation"):
         table.add_column(column)
     for group, score, num_runs, mean, deviation in rows:
+        spread = f"{deviation:.4f}" if num_runs > 1 else "-"
         if score in HEADLINES:
-            table.add_row(group, score, str(num_runs), f"{mean:.4f}", f"{deviation:.4f}")
+            table.add_row(group, score, str(num_runs), f"{mean:.4f}", spread)
     Console().print(table)
     figure = plot_class_scores(
         {

@@ -60,7 +60,9 @@ def say_swept(folder: Path) -> None:
         return
     print(f"\nsweep    {short(folder)}: {len(jobs) - len(missing)} of {len(jobs)} jobs done")
     for job in missing:
-        print(f"not done {short(job)}: its train.log says why")
+        log = job / "train.log"
+        why = "its train.log says why" if log.exists() and log.stat().st_size else "interrupted"
+        print(f"not done {short(job)}: {why}")
     if any(any(job.glob("wandb/offline-run-*")) for job in jobs):
         print(f"W&B      offline; send all with: wandb sync {short(folder)}/*/wandb/offline-run-*")
     print(f"scores   python analyze.py analysis=scores runs={short(folder)}")

@@ -76,7 +76,7 @@ def test_a_run_that_is_not_resumed_starts_anew(tmp_path: Path) -> None:
 
 @pytest.fixture
 def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for name in ("MODE", "API_KEY", "IDENTITY_TOKEN_FILE", "BASE_URL", "RUN_ID", "NAME", "SILENT"):
+    for name in ("MODE", "API_KEY", "IDENTITY_TOKEN_FILE", "BASE_URL", "SILENT"):
         monkeypatch.setenv(f"WANDB_{name}", "")  # so that all are restored afterwards
         monkeypatch.delenv(f"WANDB_{name}")
     for name in ("CONSOLE", "ERROR_REPORTING"):
@@ -88,11 +88,9 @@ def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_without_a_key_nothing_leaves_the_machine(
     no_key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configure_wandb("abc", Path("outputs/sweep/acc_norm_seed-0"))
+    configure_wandb()
     assert os.environ["WANDB_MODE"] == "offline"
     assert os.environ["WANDB_ERROR_REPORTING"] == "false"
-    assert os.environ["WANDB_RUN_ID"] == "abc"
-    assert os.environ["WANDB_NAME"] == "sweep/acc_norm_seed-0"
 
 
 @pytest.mark.parametrize("where", ["variable", "netrc"])
@@ -104,11 +102,11 @@ def test_with_a_key_the_run_is_online(
     else:
         no_key.write_text(f"machine api.wandb.ai login user password {'x' * 40}\n")
         no_key.chmod(0o600)
-    configure_wandb("abc", Path("outputs/sweep/acc_norm_seed-0"))
+    configure_wandb()
     assert "WANDB_MODE" not in os.environ
 
 
 def test_what_the_user_has_set_stands(no_key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    configure_wandb("abc", Path("outputs/sweep/acc_norm_seed-0"))
+    configure_wandb()
     assert os.environ["WANDB_MODE"] == "disabled"

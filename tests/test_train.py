@@ -191,6 +191,21 @@ def test_a_sweep_started_again_runs_only_what_is_not_done(store: Path) -> None:
     assert float(cells[5]) == pytest.approx(np.std(scores, ddof=1))
 
 
+def test_each_job_of_a_sweep_is_a_wandb_run_of_its_own(store: Path) -> None:
+    run(
+        store, "train.py", "-m", *TINY, "trainer.max_epochs=1", "seed=0,1",
+        "hydra.sweep.dir=outputs/two_jobs",
+    )  # fmt: skip
+    jobs = [store / "outputs" / "two_jobs" / f"seed-{seed}" for seed in (0, 1)]
+    ids = [read_facts(job)["id"] for job in jobs]
+    assert ids[0] != ids[1]
+    for job, run_id in zip(jobs, ids, strict=True):
+        (folder,) = job.glob("wandb/offline-run-*")
+        assert folder.name.endswith(f"-{run_id}")
+        (record,) = folder.glob("*.wandb")
+        assert f"two_jobs/{job.name}".encode() in record.read_bytes()
+
+
 def load_config(folder: Path) -> Any:
     config = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
     assert isinstance(config, dict)

@@ -61,7 +61,7 @@ class SHL(InMemoryDataModule):
             raise ValueError(f"sensor={sensor!r} is not one of {', '.join(SENSORS)}")
         if source not in SOURCES:
             raise ValueError(f"data.source={source!r} is not one of {', '.join(SOURCES)}")
-        self.sensor = sensor
+        self.sensor, self.announced = sensor, False
         self.folder = data_folder(data_dir) / "shl"
         self.val_segments = val_segments
         self.simulated_segments = simulated_segments
@@ -80,7 +80,8 @@ class SHL(InMemoryDataModule):
         return f"SHL {self.sensor}"
 
     def prepare_data(self) -> None:
-        if self.simulated:
+        if self.simulated and not self.announced:
+            self.announced = True
             print(
                 f"SHL is simulated: {self.simulated_segments} minutes (the real set would lie in "
                 f"{self.folder}/train)"
@@ -92,7 +93,7 @@ class SHL(InMemoryDataModule):
         if not 0 < self.val_segments < len(labels):
             raise ValueError(
                 f"data.val_segments={self.val_segments} must leave some of the {len(labels)} "
-                "segments to training: choose between 1 and one less"
+                f"segments to training: choose between 1 and {len(labels) - 1}"
             )
         inputs = torch.from_numpy(np.array(images))[:, None]
         label, index = torch.from_numpy(labels), torch.arange(len(labels))

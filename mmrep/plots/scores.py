@@ -19,7 +19,10 @@ def plot_class_scores(
     simulated: bool,
 ) -> Figure:
     """Mean F1 of each class for each sensor; bars span one standard deviation over the runs."""
-    with styled_figure(max(5.0, 0.45 * len(class_names) + 2), 4.2, simulated=simulated) as drawn:
+    short = max(map(len, scores)) < 20
+    height = 4.2 + (0 if short else 0.2 * len(scores))
+    width = max(5.0, 0.45 * len(class_names) + 2)
+    with styled_figure(width, height, simulated=simulated) as drawn:
         figure, axes = drawn
         places = np.arange(len(class_names))
         offsets = np.linspace(-0.2, 0.2, len(scores)) if len(scores) > 1 else [0.0]
@@ -35,6 +38,6 @@ def plot_class_scores(
                 label=f"{sensor} ({len(f1)} run{'s' * (len(f1) > 1)})",
             )
         axes.set_xticks(places, class_names, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set(ylabel="F1", ylim=(0, 1.02), title=title)
-        figure.legend(loc="outside lower center", ncols=3)
+        axes.set(ylabel="F1 (mean ± standard deviation)", ylim=(-0.03, 1.03), title=title)
+        figure.legend(loc="outside lower center", ncols=3 if short else 1)
     return figure
