@@ -31,7 +31,8 @@ smoke: setup
 		$(RUN) train.py model=$$model trainer=smoke logger=none || exit 1; done
 
 bench: setup
-	for workload in $(filter-out __init__,$(notdir $(basename $(wildcard benchmarks/*.py)))); do \
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	for workload in $(filter-out __init__ side_by_side,$(notdir $(basename $(wildcard benchmarks/*.py)))); do \
 		$(RUN) -m benchmarks.$$workload || exit 1; done
 
 figures: setup

@@ -1,0 +1,158 @@
+"""First and second moments: all that PCA, CCA and CKA need to see of the data."""
+
+import warnings
+from functools import partial, reduce
+from typing import Any
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+from torchmetrics import Metric
+
+from mmrep.stats.covariance import (
+    Moments,
+    Scatter,
+    add_to_moments,
+    add_to_scatter,
+    blocks,
+    check_views,
+    merge_moments,
+    merge_scatters,
+    moments_from_scatter,
+)
+
+
+class RunningMoments(Metric):
+    """Moments of views side by side, however their samples are split over batches and ranks.
+
+    By "factor" every batch updates a QR decomposition, which is right on every input. By
+    "products" it adds a symmetric product: three times as fast, the same number where the
+    correlation matrices of the views are well conditioned, and `compute` warns where they are not.
+
+    The state is one float64 matrix whatever the number of samples: factor or scatter, below it
+    mean, largest absolute value, and count. Ranks merge by one gather of it, and a rank without
+    samples adds nothing.
+    """
+
+    full_state_update = False
+    state: Float64[Tensor, "rows columns"]
+
+    def __init__(self, *widths: int, by: str = "factor", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if by not in ("factor", "products"):
+            raise ValueError(f"by={by!r} is neither 'factor' nor 'products'")
+        self.widths = _checked_widths(widths)
+        self.by = by
+        columns = sum(widths)
+        empty = torch.zeros(columns + 3, columns, dtype=torch.float64)
+        self.add_state("state", empty, dist_reduce_fx=partial(merged, by=by))
+
+    def update(self, *views: Float[Tensor, "samples _"]) -> None:
+        """Takes samples in; row i of every view is the same sample."""
+        _check_views(views, self.widths)
+        if self.by == "factor":
+            moments = unpacked_moments(self.state)
+            for block in blocks(views):
+                moments = add_to_moments(moments, block)
+            self.state = packed(moments.factor.T, moments)
+        else:
+            scatter = unpacked_scatter(self.state)
+            for block in blocks(views):
+                scatter = add_to_scatter(scatter, block)
+            self.state = packed(scatter.matrix, scatter)
+
+    def compute(self) -> Moments:
+        """Moments over all batches and ranks."""
+        if self.by == "factor":
+            return unpacked_moments(self.state.clone(), self.widths)
+        moments = moments_from_scatter(unpacked_scatter(self.state), self.widths)
+        if not moments.trusted:
+            warnings.warn(
+                "the views' units are so nearly dependent that sums of products cannot tell faint "
+                "directions from absent ones: use RunningMoments(by='factor')",
+                stacklevel=2,
+            )
+        return moments
+
+
+class ChunkedMoments(Metric):
+    """Moments of chunks of the samples, for what needs more than the sum: intervals and floors.
+
+    Sample i belongs to chunk i modulo `chunks`, so neither batches nor ranks decide. The states are
+    those of `RunningMoments`, by "factor", one for each chunk.
+    """
+
+    full_state_update = False
+    state: Float64[Tensor, "chunks rows columns"]
+
+    def __init__(self, *widths: int, chunks: int = 20, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if chunks < 1:
+            raise ValueError(f"chunks={chunks}: give at least 1")
+        self.widths = _checked_widths(widths)
+        columns = sum(widths)
+        empty = torch.zeros(chunks, columns + 3, columns, dtype=torch.float64)
+        self.add_state("state", empty, dist_reduce_fx=merged_chunks)
+
+    def update(self, index: Int[Tensor, "samples"], *views: Float[Tensor, "samples _"]) -> None:
+        """Takes samples in; `index` is each sample's number in its data set."""
+        _check_views(views, self.widths)
+        chunk = index.to(views[0].device) % len(self.state)
+        states = []
+        for number, state in enumerate(self.state):
+            moments = unpacked_moments(state)
+            for block in blocks(tuple(view[chunk == number] for view in views)):
+                moments = add_to_moments(moments, block)
+            states.append(packed(moments.factor.T, moments))
+        self.state = torch.stack(states)
+
+    def compute(self) -> list[Moments]:
+        """Moments of each chunk, over all batches and ranks."""
+        return [unpacked_moments(state.clone(), self.widths) for state in self.state]
+
+
+def merged_chunks(
+    states: Float64[Tensor, "ranks chunks rows columns"],
+) -> Float64[Tensor, "chunks rows columns"]:
+    """One state of each chunk of all ranks' samples."""
+    return torch.stack([merged(chunk, by="factor") for chunk in states.transpose(0, 1)])
+
+
+def merged(
+    states: Float64[Tensor, "ranks rows columns"], by: str
+) -> Float64[Tensor, "rows columns"]:
+    """One state of all ranks' samples."""
+    if by == "factor":
+        moments = reduce(merge_moments, map(unpacked_moments, states))
+        return packed(moments.factor.T, moments)
+    scatter = reduce(merge_scatters, map(unpacked_scatter, states))
+    return packed(scatter.matrix, scatter)
+
+
+def unpacked_moments(
+    state: Float64[Tensor, "rows columns"], widths: tuple[int, ...] = ()
+) -> Moments:
+    """The factor is kept transposed: column-major, as LAPACK updates it in place."""
+    return Moments(int(state[-1, 0]), state[-3], state[:-3].T, state[-2], widths)
+
+
+def unpacked_scatter(state: Float64[Tensor, "rows columns"]) -> Scatter:
+    return Scatter(int(state[-1, 0]), state[-3], state[:-3], state[-2])
+
+
+def packed(matrix: Tensor, about: Moments | Scatter) -> Float64[Tensor, "rows columns"]:
+    count = torch.full_like(about.mean, about.n)
+    return torch.cat([matrix, torch.stack([about.mean, about.scale, count])])
+
+
+def _checked_widths(widths: tuple[int, ...]) -> tuple[int, ...]:
+    if not widths or min(widths) < 1:
+        raise ValueError(f"widths={widths}: give the number of columns of each view")
+    return widths
+
+
+def _check_views(views: tuple[Tensor, ...], widths: tuple[int, ...]) -> None:
+    given = tuple(view.shape[1] for view in views)
+    if given != widths:
+        raise ValueError(f"views of {given} columns, where {widths} were announced")
+    check_views(views)

@@ -1,0 +1,197 @@
+"""What a similarity is worth: its floor under no relation, its spread, its held-out value."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from mmrep.stats.cca import cca, correlations_on, numerical_rank, two_views
+from mmrep.stats.covariance import (
+    Moments,
+    Scatter,
+    merge_moments,
+    moments_from_scatter,
+    moments_of,
+)
+
+
+class Assessment(NamedTuple):
+    """A similarity and what it is to be read against.
+
+    `floor` is its mean over data whose samples no longer belong together. `low` and `high` are the
+    95 % interval of the bootstrap, moved so that its mean is `value`: drawing samples twice makes
+    any two views more alike, so its width is meant and not its place. `held_out` is fitted on one
+    half of the samples and evaluated on the other, the mean of both ways; NaN where half of them do
+    not exceed the rank. `ranks` are both views' numerical ranks. `chunks` is the number of sums
+    that floor, interval and halves were made of in a stream, 0 where it was the samples themselves.
+    """
+
+    value: float
+    floor: float
+    low: float
+    high: float
+    held_out: float
+    ranks: tuple[int, int]
+    chunks: int = 0
+
+
+def assess(
+    measure: Callable[..., float],
+    x: Float[Tensor, "samples x_units"],
+    y: Float[Tensor, "samples y_units"],
+    *,
+    permutations: int = 100,
+    resamples: int = 200,
+    generator: torch.Generator,
+) -> Assessment:
+    """A similarity of two views with its permutation floor, bootstrap interval, held-out value.
+
+    `measure(x, y)` is any of `mmrep.stats.similarity`, or any function of two views. One that has
+    no keyword `on` gets as its held-out value the mean canonical correlation of `cca`.
+    """
+    _check(permutations, resamples)
+    n = len(x)
+    value = measure(x, y)
+
+    def draw(kind: str) -> Tensor:
+        if kind == "permutation":
+            return torch.randperm(n, generator=generator).to(x.device)
+        return torch.randint(n, (n,), generator=generator).to(x.device)
+
+    floor = [measure(x, y[draw("permutation")]) for _ in range(permutations)]
+    spread = []
+    for _ in range(resamples):
+        rows = draw("bootstrap")
+        spread.append(measure(x[rows], y[rows]))
+    first, second = draw("permutation").tensor_split(2)
+    with_on = "on" in inspect.signature(measure).parameters
+
+    def held_out(fit: Tensor, on: Tensor) -> float:
+        if with_on:
+            return measure(x[fit], y[fit], on=(x[on], y[on]))
+        return float(correlations_on(cca(x[fit], y[fit]), moments_of(x[on], y[on])).mean())
+
+    both = _both_ways(held_out, first, second)
+    ranks = _ranks(moments_of(x, y))
+    return Assessment(value, _mean(floor), *_interval(value, spread), both, ranks)
+
+
+def assess_chunks(
+    measure: Callable[..., float],
+    chunks: Sequence[Moments],
+    *,
+    permutations: int = 100,
+    resamples: int = 200,
+    generator: torch.Generator,
+) -> Assessment:
+    """As `assess`, in a stream: from the moments of chunks of samples (`ChunkedMoments`).
+
+    `measure` is one of the functions of moments in `mmrep.stats.similarity`. The interval draws
+    chunks, not samples. The floor gives each chunk's share of the products between the views, less
+    its part of the relation that all chunks have in common, a random sign: what is left is the size
+    of chance. At least 8 chunks are needed, and 20 or more are better.
+    """
+    _check(permutations, resamples)
+    count = len(chunks)
+    if count < 8 or min(chunk.n for chunk in chunks) == 0:
+        sizes = [chunk.n for chunk in chunks]
+        raise ValueError(f"chunks of {sizes} samples: give at least 8, none of them empty")
+    whole = reduce(merge_moments, chunks)
+    value = measure(whole)
+    sums = _Sums.of(chunks, whole)
+
+    def draw() -> Tensor:
+        picks = torch.randint(count, (count,), generator=generator)
+        return picks.bincount(minlength=count).to(whole.mean)
+
+    def signs() -> Tensor:
+        return (2 * torch.randint(2, (count,), generator=generator) - 1).to(whole.mean)
+
+    floor = [measure(sums.without_relation(signs())) for _ in range(permutations)]
+    spread = [measure(sums.resampled(draw())) for _ in range(resamples)]
+    halves = [reduce(merge_moments, chunks[start::2]) for start in (0, 1)]
+    both = _both_ways(lambda fit, on: measure(fit, on=on), *halves)
+    return Assessment(value, _mean(floor), *_interval(value, spread), both, _ranks(whole), count)
+
+
+class _Sums(NamedTuple):
+    """Chunks as scatter matrices, which can be weighted and given signs."""
+
+    whole: Moments
+    n: Float64[Tensor, "chunks"]
+    mean: Float64[Tensor, "chunks columns"]
+    scatter: Float64[Tensor, "chunks columns columns"]
+
+    @classmethod
+    def of(cls, chunks: Sequence[Moments], whole: Moments) -> "_Sums":
+        return cls(
+            whole,
+            torch.tensor([chunk.n for chunk in chunks]).to(whole.mean),
+            torch.stack([chunk.mean for chunk in chunks]) - whole.mean,
+            torch.stack([chunk.factor.T @ chunk.factor for chunk in chunks]),
+        )
+
+    def resampled(self, times: Float64[Tensor, "chunks"]) -> Moments:
+        n = times * self.n
+        mean = n @ self.mean / n.sum()
+        away = self.mean - mean
+        matrix = torch.tensordot(times, self.scatter, 1) + (away * n[:, None]).T @ away
+        return self._moments(int(n.sum()), self.whole.mean + mean, matrix)
+
+    def without_relation(self, signs: Float64[Tensor, "chunks"]) -> Moments:
+        products = self.scatter + self.n[:, None, None] * self.mean[:, :, None] * self.mean[:, None]
+        total = products.sum(dim=0)
+        share = self.n / self.n.sum()
+        count = len(self.n)
+        # Taking the common part out took 1/count of the variance along.
+        chance = (count / (count - 1)) ** 0.5 * (
+            torch.tensordot(signs, products, 1) - (signs @ share) * total
+        )
+        side = self._side()
+        matrix = torch.where(side[:, None] == side, total, chance)
+        return self._moments(self.whole.n, self.whole.mean, matrix)
+
+    def _side(self) -> Tensor:
+        """Which of the two views each column belongs to: views and norms alternate."""
+        columns = len(self.whole.mean)
+        widths = self.whole.widths or (columns // 2, columns // 2)
+        sides = [torch.full((width,), i % 2) for i, width in enumerate(widths)]
+        return torch.cat(sides).to(self.whole.mean.device)
+
+    def _moments(self, n: int, mean: Tensor, matrix: Tensor) -> Moments:
+        widths = self.whole.widths or (len(mean) // 2, len(mean) // 2)
+        return moments_from_scatter(Scatter(n, mean, matrix, self.whole.scale), widths)
+
+
+def _check(permutations: int, resamples: int) -> None:
+    for name, value in (("permutations", permutations), ("resamples", resamples)):
+        if value < 2:
+            raise ValueError(f"{name}={value}: give at least 2")
+
+
+def _both_ways(held_out: Callable[[Any, Any], float], first: Any, second: Any) -> float:
+    try:
+        return (held_out(first, second) + held_out(second, first)) / 2
+    except ValueError as error:
+        if "do not exceed the rank" in str(error):
+            return float("nan")
+        raise
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _interval(value: float, spread: list[float]) -> tuple[float, float]:
+    around = torch.tensor(spread, dtype=torch.float64)
+    ends = torch.quantile(around - around.mean(), around.new_tensor([0.025, 0.975]))
+    return value + float(ends[0]), value + float(ends[1])
+
+
+def _ranks(moments: Moments) -> tuple[int, int]:
+    x, y = two_views(moments)
+    return numerical_rank(moments, x, "x"), numerical_rank(moments, y, "y")

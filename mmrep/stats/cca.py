@@ -1,0 +1,209 @@
+"""Canonical correlation analysis (Hotelling 1936), from data or from accumulated moments.
+
+By the factors of the centred data: with X = Q_x S_x and Y = Q_y S_y, Q orthonormal, the canonical
+correlations are the singular values of Q_x^T Q_y (Bjoerck & Golub 1973). The covariance is never
+inverted, and units are brought to unit norm before ranks are judged, so that no epsilon is needed.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from mmrep.stats.covariance import Moments, dead, moments_of
+
+RANK = 1e-10  # least singular value, of the largest, that counts as a direction
+
+
+class Basis(NamedTuple):
+    """Components of a view, in the units of its columns.
+
+    (v - mean) @ directions are the components' scores, and scores @ inverse + mean leads back to v,
+    or as near to it as the kept components come.
+    """
+
+    directions: Float64[Tensor, "columns components"]
+    inverse: Float64[Tensor, "components columns"]
+    mean: Float64[Tensor, "columns"]
+
+    @property
+    def rank(self) -> int:
+        """How many components were kept."""
+        return len(self.inverse)
+
+
+class CCA(NamedTuple):
+    """Canonical correlations, decreasing, and both views' canonical directions.
+
+    The scores of `x` and `y` have unit variance (n - 1) and those of equal number correlate as
+    `correlations` says. `correlations` has as many entries as the smaller rank; the larger side's
+    further components correlate with nothing and come by decreasing share of their view's variance.
+    Signs: the largest entry of each row of `x.inverse` is positive.
+    """
+
+    correlations: Float64[Tensor, "pairs"]
+    x: Basis
+    y: Basis
+    n: int
+
+
+class Whitened(NamedTuple):
+    """A view in orthonormal coordinates: `coordinates` for the rows of the moments' factor."""
+
+    coordinates: Float64[Tensor, "rows components"]
+    basis: Basis
+
+
+def cca(
+    x: Float[Tensor, "samples x_units"],
+    y: Float[Tensor, "samples y_units"],
+    *,
+    variance_kept: float = 0.9999,
+    ridge: float = 0.0,
+) -> CCA:
+    """CCA of two views of the same samples.
+
+    Before it, each view is reduced to its first principal components, the fewest that hold strictly
+    more than `variance_kept` of its variance (Moreau et al. 2021); 1.0 keeps its whole numerical
+    rank. `ridge` is the published programs' epsilon (1e-10 there), against the largest variance of
+    each view; it moves the correlations of faint units by as much as 0.05 and is for comparison.
+
+    Raises:
+        ValueError: where the samples do not exceed a view's rank, which makes every correlation 1.
+    """
+    return cca_from_moments(moments_of(x, y), variance_kept=variance_kept, ridge=ridge)
+
+
+def cca_from_moments(moments: Moments, *, variance_kept: float = 0.9999, ridge: float = 0.0) -> CCA:
+    """CCA from the moments of two views, as `cca`; two of equal width if no widths are given."""
+    if not 0 < variance_kept <= 1:
+        raise ValueError(f"variance_kept={variance_kept} is not above 0 and at most 1")
+    if ridge < 0:
+        raise ValueError(f"ridge={ridge} is negative; 0 means none")
+    keep = None if variance_kept == 1 else partial(components_of_variance, kept=variance_kept)
+    x, y = (
+        whitened(moments, columns, name, keep=keep, ridge=ridge)
+        for columns, name in zip(two_views(moments), "xy", strict=True)
+    )
+    return canonical(x, y, moments.n)
+
+
+def two_views(moments: Moments) -> tuple[slice, slice]:
+    """The columns of the first two views; what follows them, such as norms, is left aside."""
+    columns = len(moments.mean)
+    widths = moments.widths or (columns // 2, columns // 2)
+    if len(widths) < 2 or sum(widths) != columns or min(widths) < 1:
+        raise ValueError(f"two views are compared, and these moments have widths {widths}")
+    return slice(0, widths[0]), slice(widths[0], widths[0] + widths[1])
+
+
+def components_of_variance(values: Float64[Tensor, "components"], kept: float) -> int:
+    """The fewest components whose squared singular values hold strictly more than `kept`."""
+    share = values.square().cumsum(0) / values.square().sum()
+    return min(int((share <= kept).sum()) + 1, len(values))
+
+
+def whitened(
+    moments: Moments,
+    columns: slice,
+    name: str,
+    *,
+    keep: Callable[[Tensor], int] | None = None,
+    ridge: float = 0.0,
+) -> Whitened:
+    """A view, which lies in `columns`, in orthonormal coordinates of unit variance.
+
+    `keep` says how many of its principal components stay, given their singular values; without it,
+    all of the numerical rank do.
+    """
+    factor, n = moments.factor[: columns.stop, columns], moments.n
+    norm, live = _units(moments, columns, name)
+    if ridge:
+        live &= norm.square() >= ridge * norm.max().square()  # the published program drops these
+    if not live.any():
+        raise ValueError(f"no unit of {name} varies over the {n} samples")
+    # Whether a direction is there is judged with all units at one size, how much variance it
+    # holds with their own.
+    size = norm[live] if keep is None and not ridge else torch.ones_like(norm[live])
+    coordinates, values, loadings = torch.linalg.svd(factor[:, live] / size, full_matrices=False)
+    rank = int((values > RANK * values[0]).sum())
+    if n - 1 <= rank:
+        raise ValueError(
+            f"{n} samples do not exceed the rank of {name}, which has {norm.numel()} units "
+            f"(rank {rank} once centred): every correlation would be 1. Take more samples than "
+            "units, 5 to 10 for each."
+        )
+    rank = min(rank, keep(values) if keep else rank)
+    coordinates, values, loadings = coordinates[:, :rank], values[:rank], loadings[:rank]
+    root = (values.square() + ridge * norm.max().square()).sqrt() if ridge else values
+    freedom = (n - 1) ** 0.5
+    directions, inverse = factor.new_zeros(len(norm), rank), factor.new_zeros(rank, len(norm))
+    directions[live] = freedom * loadings.T / root / size[:, None]
+    inverse[:, live] = root[:, None] * loadings * size / freedom
+    rows = moments.factor.new_zeros(len(moments.factor), rank)
+    rows[: columns.stop] = coordinates * (values / root)
+    return Whitened(rows, Basis(directions, inverse, moments.mean[columns]))
+
+
+def numerical_rank(moments: Moments, columns: slice, name: str) -> int:
+    """How many directions a view varies in, with all its units at one size."""
+    norm, live = _units(moments, columns, name)
+    values = torch.linalg.svdvals(moments.factor[: columns.stop, columns][:, live] / norm[live])
+    return int((values > RANK * values[:1]).sum())
+
+
+def _units(moments: Moments, columns: slice, name: str) -> tuple[Tensor, Tensor]:
+    """Each unit's centred norm, and whether it varies."""
+    if moments.n < 2:
+        raise ValueError(f"{moments.n} samples have no covariance: give at least 2")
+    if not moments.mean[columns].isfinite().all():
+        raise ValueError(f"{name} holds NaN or infinite values")
+    norm = torch.linalg.vector_norm(moments.factor[: columns.stop, columns], dim=0)
+    return norm, ~dead(moments.n, norm, moments.scale[columns])
+
+
+def canonical(x: Whitened, y: Whitened, n: int) -> CCA:
+    """CCA of two whitened views."""
+    left, correlations, right = torch.linalg.svd(x.coordinates.T @ y.coordinates)
+    left, right = left.clone(), right.T.clone()
+    pairs = len(correlations)
+    # What correlates with nothing is an arbitrary basis of a subspace: order it by variance.
+    for side, view in ((left, x), (right, y)):
+        if side.shape[1] > pairs:
+            rest = side[:, pairs:]
+            turn, _, _ = torch.linalg.svd(rest.T @ view.basis.inverse, full_matrices=False)
+            side[:, pairs:] = rest @ turn
+    left_signs, right_signs = _signs(left.T @ x.basis.inverse), _signs(right.T @ y.basis.inverse)
+    right_signs[:pairs] = left_signs[:pairs]
+    return CCA(
+        correlations.clamp(max=1.0),  # above by rounding alone
+        _turned(x.basis, left * left_signs),
+        _turned(y.basis, right * right_signs),
+        n,
+    )
+
+
+def correlations_on(fit: CCA, moments: Moments) -> Float64[Tensor, "pairs"]:
+    """How the canonical scores of `fit` correlate on other samples of the same two views.
+
+    0 where a score does not vary over them.
+    """
+    pairs = len(fit.correlations)
+    x, y = (
+        moments.factor[:, columns] @ basis.directions[:, :pairs]
+        for columns, basis in zip(two_views(moments), (fit.x, fit.y), strict=True)
+    )
+    size = torch.linalg.vector_norm(x, dim=0) * torch.linalg.vector_norm(y, dim=0)
+    return torch.where(size > 0, (x * y).sum(dim=0) / size, 0.0)
+
+
+def _turned(basis: Basis, turn: Tensor) -> Basis:
+    return Basis(basis.directions @ turn, turn.T @ basis.inverse, basis.mean)
+
+
+def _signs(rows: Tensor) -> Tensor:
+    largest = rows.gather(1, rows.abs().argmax(dim=1, keepdim=True))[:, 0]
+    return torch.where(largest < 0, -1.0, 1.0).to(rows)

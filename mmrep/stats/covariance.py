@@ -1,0 +1,213 @@
+"""Moments of feature vectors: all that PCA, CCA and CKA need to see of the data.
+
+Samples come in blocks, and blocks merge, by the update of Chan, Golub & LeVeque (1983): a block
+is centred by its own mean, and one more row stands for the distance between the two means,
+
+    scatter(a + b) = scatter(a) + scatter(b) + n_a n_b / (n_a + n_b) (mean_b - mean_a)(...)^T
+
+so a large mean costs no digits. What is carried along is either the scatter matrix itself (one
+symmetric product, fast) or its triangular factor (one QR update, which does not square the
+condition number).
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from scipy.linalg.blas import dsyrk
+from scipy.linalg.lapack import dtpqrt
+from torch import Tensor
+
+EPS = torch.finfo(torch.float64).eps
+BLOCK = 256  # rows taken at once: enough for the processor, few enough for its cache
+PANEL = 32  # columns that the QR update treats at once; 16 to 64 are as fast
+TRUSTED = 1e-8  # least eigenvalue of a view's correlation matrix for which products are believed
+
+
+class Moments(NamedTuple):
+    """Mean and covariance of `n` samples of one or several views, side by side.
+
+    `factor` (R) is upper triangular, and R^T R is the scatter matrix: sums, not means, of products
+    of centred columns. `scale` is each column's largest absolute value: what is small is small
+    against it. `widths` are the columns of each view; without them, two views of equal width are
+    meant. `trusted` is False where sums of products have lost what the conclusions rest on.
+    """
+
+    n: int
+    mean: Float64[Tensor, "columns"]
+    factor: Float64[Tensor, "columns columns"]
+    scale: Float64[Tensor, "columns"]
+    widths: tuple[int, ...] = ()
+    trusted: bool = True
+
+
+class Scatter(NamedTuple):
+    """As `Moments`, with the scatter matrix instead of its factor: the lower triangle counts."""
+
+    n: int
+    mean: Float64[Tensor, "columns"]
+    matrix: Float64[Tensor, "columns columns"]
+    scale: Float64[Tensor, "columns"]
+
+
+def moments_of(*views: Float[Tensor, "_ _"]) -> Moments:
+    """Moments of views that lie in memory: by products, and by QR where these lose digits."""
+    check_views(views)
+    columns = sum(view.shape[1] for view in views)
+    zeros = torch.zeros(columns, columns, dtype=torch.float64, device=views[0].device)
+    widths = tuple(view.shape[1] for view in views)
+    scatter = Scatter(0, zeros[0].clone(), zeros, zeros[0].clone())
+    for block in blocks(views):
+        scatter = add_to_scatter(scatter, block)
+    moments = moments_from_scatter(scatter, widths)
+    if moments.trusted:
+        return moments
+    moments = Moments(0, zeros[0].clone(), torch.zeros_like(zeros), zeros[0].clone(), widths)
+    for block in blocks(views):
+        moments = add_to_moments(moments, block)
+    return moments
+
+
+def check_views(views: tuple[Tensor, ...]) -> None:
+    """Refuses views whose rows cannot be the same samples."""
+    lengths = [len(view) for view in views]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"views have {lengths} samples: row i of each must be the same sample")
+
+
+def blocks(views: tuple[Tensor, ...], size: int = BLOCK) -> Iterator[Tensor]:
+    """The views side by side in float64, some rows at a time and one spare row at the end.
+
+    Every block lies in the same memory: the caller may write to it and is done before the next.
+    """
+    widths = [view.shape[1] for view in views]
+    memory = torch.empty(size + 1, sum(widths), dtype=torch.float64, device=views[0].device)
+    for start in range(0, len(views[0]), size):
+        parts = [view.detach()[start : start + size] for view in views]
+        block = memory[: len(parts[0]) + 1]
+        for part, place in zip(parts, torch.split(block[:-1], widths, dim=1), strict=True):
+            place.copy_(part)
+        yield block
+
+
+def add_to_scatter(scatter: Scatter, block: Float64[Tensor, "rows columns"]) -> Scatter:
+    """Takes a block in, all but its spare row; `scatter.matrix` and `block` are written over."""
+    n, mean, scale, rows = centred(scatter.n, scatter.mean, scatter.scale, block)
+    return Scatter(n, mean, add_products(scatter.matrix, rows), scale)
+
+
+def add_to_moments(moments: Moments, block: Float64[Tensor, "rows columns"]) -> Moments:
+    """Takes a block in, all but its spare row; `moments.factor` and `block` are written over."""
+    n, mean, scale, rows = centred(moments.n, moments.mean, moments.scale, block)
+    return moments._replace(n=n, mean=mean, factor=add_rows(moments.factor, rows), scale=scale)
+
+
+def centred(
+    n: int, mean: Tensor, scale: Tensor, block: Float64[Tensor, "rows columns"]
+) -> tuple[int, Tensor, Tensor, Tensor]:
+    """Count, mean and scale with the block, and the rows by which the scatter grows."""
+    rows, spare = block[:-1], block[-1]
+    if not len(rows):
+        return n, mean, scale, rows
+    scale = torch.maximum(scale, torch.maximum(rows.amax(dim=0), -rows.amin(dim=0)))
+    total = n + len(rows)
+    block_mean = rows.mean(dim=0)
+    rows -= block_mean
+    torch.mul(block_mean - mean, (n * len(rows) / total) ** 0.5, out=spare)
+    return total, mean + (block_mean - mean) * (len(rows) / total), scale, block
+
+
+def has_lapack(tensor: Tensor) -> bool:
+    """Whether NumPy's libraries reach the tensor's memory."""
+    return tensor.is_cpu
+
+
+def add_products(matrix: Tensor, rows: Tensor) -> Tensor:
+    """Adds rows^T rows to a matrix' lower triangle, by the symmetric product that torch lacks."""
+    if not has_lapack(rows):
+        return matrix.addmm_(rows.T, rows)
+    # A row-major lower triangle is a column-major upper one: nothing is copied.
+    dsyrk(1.0, rows.numpy().T, beta=1.0, c=matrix.numpy().T, overwrite_c=1)
+    return matrix
+
+
+def add_rows(factor: Tensor, rows: Tensor) -> Tensor:
+    """R of the QR decomposition of [factor; rows]; LAPACK's update leaves the zeros of R alone."""
+    if not has_lapack(rows):
+        return torch.linalg.qr(torch.cat([factor, rows]), mode="r").R
+    upper = np.asfortranarray(factor.numpy())
+    panel = min(PANEL, len(upper))
+    upper, *_ = dtpqrt(0, panel, upper, np.asfortranarray(rows.numpy()), overwrite_a=1)
+    return torch.from_numpy(upper)
+
+
+def merge_moments(a: Moments, b: Moments) -> Moments:
+    """Moments of the samples of both."""
+    n, mean, distance = _merged_mean(a, b)
+    factor = add_rows(a.factor.clone(), torch.cat([b.factor, distance[None]]))
+    return a._replace(n=n, mean=mean, factor=factor, scale=torch.maximum(a.scale, b.scale))
+
+
+def merge_scatters(a: Scatter, b: Scatter) -> Scatter:
+    """Scatter of the samples of both."""
+    n, mean, distance = _merged_mean(a, b)
+    matrix = a.matrix + b.matrix + distance.outer(distance)
+    return Scatter(n, mean, matrix, torch.maximum(a.scale, b.scale))
+
+
+def _merged_mean(a: Moments | Scatter, b: Moments | Scatter) -> tuple[int, Tensor, Tensor]:
+    n = a.n + b.n
+    if n == 0:
+        return n, a.mean, torch.zeros_like(a.mean)
+    distance = b.mean - a.mean
+    return n, a.mean + distance * (b.n / n), distance * (a.n * b.n / n) ** 0.5
+
+
+def dead(n: int, norm: Tensor, scale: Tensor) -> Tensor:
+    """Columns that do not vary: their centred norm is rounding of their own size."""
+    return norm <= 64 * EPS * n**0.5 * scale
+
+
+def moments_from_scatter(scatter: Scatter, widths: tuple[int, ...]) -> Moments:
+    """The factor of a scatter matrix, and whether it can be trusted.
+
+    A correlation matrix's eigenvalues are squares, so below `TRUSTED` of the largest a view that
+    lacks a direction looks like one that has it faintly. Directions below rounding are then taken
+    as absent, which is right for duplicated units and wrong for ill-conditioned ones.
+    """
+    norm = scatter.matrix.diagonal().clamp(min=0).sqrt()
+    if not norm.isfinite().all():  # for the conclusions to refuse by name
+        return Moments(scatter.n, scatter.mean, norm.diag(), scatter.scale, widths)
+    still = dead(scatter.n, norm, scatter.scale)
+    size = torch.where(still, 1.0, norm)
+    correlation = (scatter.matrix / size).div_(size[:, None])
+    correlation[still], correlation[:, still] = 0.0, 0.0
+    correlation.diagonal()[still] = 1.0  # a place holder: the column's factor becomes zero below
+    size = torch.where(still, 0.0, norm)
+    views = list(_diagonal_blocks(correlation, widths))
+    spectra = [torch.linalg.eigvalsh(view) for view in views]
+    trusted = all(bool(values[0] >= TRUSTED * values[-1]) for values in spectra)
+    factor, failed = torch.linalg.cholesky_ex(correlation)
+    factor = factor.mT
+    if not trusted or failed:  # views that share directions make the whole singular: no harm
+        values, vectors = torch.linalg.eigh(correlation)
+        factor = values.clamp(min=0).sqrt()[:, None] * vectors.T
+        if not trusted:
+            factor = factor @ torch.block_diag(*map(_present, views))  # type: ignore[no-untyped-call]
+        factor = torch.linalg.qr(factor, mode="r").R
+    return Moments(scatter.n, scatter.mean, factor * size, scatter.scale, widths, trusted)
+
+
+def _present(correlation: Tensor) -> Tensor:
+    """The projector on the directions whose variance is above rounding."""
+    values, vectors = torch.linalg.eigh(correlation)
+    vectors = vectors[:, values > 64 * EPS * len(values) * values[-1]]
+    return vectors @ vectors.T
+
+
+def _diagonal_blocks(matrix: Tensor, widths: tuple[int, ...]) -> Iterator[Tensor]:
+    ends = [sum(widths[: i + 1]) for i in range(len(widths))]
+    for end, width in zip(ends, widths, strict=True):
+        yield matrix[end - width : end, end - width : end]

@@ -1,0 +1,308 @@
+"""Similarities of two representations: CCA's mean, SVCCA, PWCCA and linear CKA.
+
+All are similarities: 1 for a layer and itself. All but an unbiased CKA are above 0 for independent
+noise, the more so the fewer samples there are for a unit, so that each belongs beside its floor
+(`assess`). Each is a function of moments, so that it can be had from a stream;
+`on` evaluates what was fitted on other samples.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from mmrep.stats.assessment import Assessment, assess, assess_chunks
+from mmrep.stats.cca import (
+    CCA,
+    Whitened,
+    canonical,
+    cca_from_moments,
+    components_of_variance,
+    correlations_on,
+    two_views,
+    whitened,
+)
+from mmrep.stats.covariance import Moments, moments_of
+from mmrep.stats.fourier import dft_cca
+
+__all__ = [
+    "Assessment",
+    "Similarities",
+    "assess",
+    "assess_chunks",
+    "cka",
+    "cka_from_moments",
+    "dft_cca",
+    "mean_cca",
+    "mean_cca_from_moments",
+    "pwcca",
+    "pwcca_from_moments",
+    "similarities",
+    "svcca",
+    "svcca_components",
+    "svcca_from_moments",
+    "with_norms",
+]
+
+Views = tuple[Float[Tensor, "samples _"], Float[Tensor, "samples _"]]
+
+
+def mean_cca(
+    x: Float[Tensor, "samples x_units"],
+    y: Float[Tensor, "samples y_units"],
+    *,
+    variance_kept: float = 0.9999,
+    on: Views | None = None,
+) -> float:
+    """Mean canonical correlation, over as many as the smaller rank; `variance_kept` as in `cca`."""
+    return mean_cca_from_moments(moments_of(x, y), variance_kept=variance_kept, on=_moments_on(on))
+
+
+def mean_cca_from_moments(
+    moments: Moments, *, variance_kept: float = 0.9999, on: Moments | None = None
+) -> float:
+    """As `mean_cca`."""
+    fit = cca_from_moments(moments, variance_kept=variance_kept)
+    return float(_correlations(fit, on).mean())
+
+
+def svcca(
+    x: Float[Tensor, "samples x_units"],
+    y: Float[Tensor, "samples y_units"],
+    *,
+    kept: float = 0.99,
+    of: str = "singular_values",
+    on: Views | None = None,
+) -> float:
+    """Mean canonical correlation of the first singular directions of each view (Raghu et al. 2017).
+
+    Kept are the fewest that hold at least `kept` of the sum of singular values; of="variance", of
+    their squares, keeps far fewer. The mean runs over the smaller of both numbers, so it does not
+    tell a view from one with more of its kind: `svcca_components` has the ranks.
+    """
+    return svcca_from_moments(moments_of(x, y), kept=kept, of=of, on=_moments_on(on))
+
+
+def svcca_from_moments(
+    moments: Moments,
+    *,
+    kept: float = 0.99,
+    of: str = "singular_values",
+    on: Moments | None = None,
+) -> float:
+    """As `svcca`."""
+    return float(_correlations(svcca_components(moments, kept=kept, of=of), on).mean())
+
+
+def svcca_components(moments: Moments, *, kept: float = 0.99, of: str = "singular_values") -> CCA:
+    """CCA of the kept singular directions: correlations, directions and ranks behind `svcca`."""
+    keep = partial(singular_directions, kept=kept, of=of)
+    x, y = (
+        whitened(moments, columns, name, keep=keep)
+        for columns, name in zip(two_views(moments), "xy", strict=True)
+    )
+    return canonical(x, y, moments.n)
+
+
+def singular_directions(values: Float64[Tensor, "components"], kept: float, of: str) -> int:
+    """The fewest first singular values that hold at least `kept` of their sum."""
+    if not 0 < kept <= 1:
+        raise ValueError(f"kept={kept} is not above 0 and at most 1")
+    if of not in ("singular_values", "variance"):
+        raise ValueError(f"of={of!r} is neither 'singular_values' nor 'variance'")
+    share = (values if of == "singular_values" else values.square()).cumsum(0)
+    return min(int((share < kept * share[-1]).sum()) + 1, len(values))
+
+
+def pwcca(
+    x: Float[Tensor, "samples x_units"],
+    y: Float[Tensor, "samples y_units"],
+    *,
+    weights: str = "x",
+    on: Views | None = None,
+) -> float:
+    """Canonical correlations averaged by what their variates say of one view (Morcos et al. 2018).
+
+    Variate h of the view `weights` counts as sum_j |<h, x_j>| over its centred units, so the number
+    depends on the side, and where several correlations are equal, on which of their variates an
+    algorithm happens to return. "google" is the published program's number: variates without their
+    whitening and with the units' means added, so that even a variate's arbitrary sign counts;
+    uncentred units; the side of fewer units; epsilon 1e-10.
+    """
+    return pwcca_from_moments(moments_of(x, y), weights=weights, on=_moments_on(on))
+
+
+def pwcca_from_moments(moments: Moments, *, weights: str = "x", on: Moments | None = None) -> float:
+    """As `pwcca`."""
+    if weights not in ("x", "y", "google"):
+        raise ValueError(f"weights={weights!r} is none of 'x', 'y', 'google'")
+    if weights == "google":
+        return _google_pwcca(moments)
+    fit = cca_from_moments(moments, variance_kept=1.0)
+    basis = fit.x if weights == "x" else fit.y
+    share = basis.inverse[: len(fit.correlations)].abs().sum(dim=1)  # <h, x_j>, times a constant
+    return float((share * _correlations(fit, on)).sum() / share.sum())
+
+
+def _google_pwcca(moments: Moments, epsilon: float = 1e-10) -> float:
+    """PWCCA as google/svcca's programs compute it, on the side that keeps fewer units."""
+    whiteners, factors, means = [], [], []
+    for columns in two_views(moments):
+        factor = moments.factor[:, columns]
+        variance = factor.square().sum(dim=0)
+        live = variance >= epsilon * variance.max()
+        factor, scale = factor[:, live], variance.max().sqrt()
+        values, vectors = torch.linalg.eigh((factor / scale).T @ (factor / scale))
+        whiteners.append(vectors / (values + epsilon).sqrt() @ vectors.T / scale)
+        factors.append(factor)
+        means.append(moments.mean[columns][live])
+    crossed = whiteners[0] @ (factors[0].T @ factors[1]) @ whiteners[1]
+    left, correlations, right = torch.linalg.svd(crossed, full_matrices=False)
+    smaller = int(len(means[0]) > len(means[1]))
+    turn, factor, mean = (left, right.T)[smaller], factors[smaller], means[smaller]
+    mean = moments.n**0.5 * mean
+    # The rows of the factor and the mean's row are the samples, up to a rotation.
+    variates = torch.cat([factor @ turn, mean[None]])
+    samples = torch.cat([factor, mean[None]])
+    share = (torch.linalg.qr(variates).Q.T @ samples).abs().sum(dim=1)
+    return float((share * correlations).sum() / share.sum())
+
+
+def cka(
+    x: Float[Tensor, "samples x_units"],
+    y: Float[Tensor, "samples y_units"],
+    *,
+    unbiased: bool = True,
+    on: Views | None = None,
+) -> float:
+    """Linear centred kernel alignment (Kornblith et al. 2019).
+
+    `unbiased` takes the unbiased estimate of HSIC (Song et al. 2012), without which independent
+    noise looks the more alike the fewer samples there are; it may be negative. Nothing is fitted:
+    with `on`, only those samples count.
+
+    Raises:
+        ValueError: for fewer than 4 samples, or a view that does not vary.
+    """
+    return cka_from_moments(moments_of(*with_norms(*(on or (x, y)))), unbiased=unbiased)
+
+
+def cka_from_moments(
+    moments: Moments, *, unbiased: bool = True, on: Moments | None = None
+) -> float:
+    """As `cka`, of moments of `with_norms(x, y)`."""
+    return float(_cka(on or moments, [0, 1], unbiased=unbiased)[0, 1])
+
+
+def with_norms(*views: Float[Tensor, "samples _"]) -> tuple[Float[Tensor, "samples _"], ...]:
+    """The views, and for each the squared norms of its rows as one more view of width 1.
+
+    Unbiased HSIC needs products of squared norms of centred rows, and these are linear in the
+    squared norms and the rows: moments of both hold all of it.
+    """
+    return *views, *(view.double().square().sum(dim=1, keepdim=True) for view in views)
+
+
+def _cka(moments: Moments, layers: list[int], *, unbiased: bool) -> Float64[Tensor, "_ _"]:
+    n, count = moments.n, len(moments.widths) // 2
+    if n < 4:
+        raise ValueError(f"CKA of {n} samples: give at least 4")
+    starts = torch.tensor([0, *moments.widths]).cumsum(0).tolist()
+    if moments.widths[count:] != (1,) * count:
+        raise ValueError(f"CKA needs moments of with_norms(...), these have {moments.widths}")
+    columns = [slice(starts[i], starts[i + 1]) for i in layers]
+    views = [moments.factor[:, one] for one in columns]
+    # |x - m|^2 = |x|^2 - 2 m.x + ...: the deviation of the centred squared norm from its mean.
+    norms = torch.stack(
+        [
+            moments.factor[:, starts[count + i]] - 2 * view @ moments.mean[one]
+            for i, one, view in zip(layers, columns, views, strict=True)
+        ]
+    )
+    total = torch.stack([view.square().sum() for view in views])
+    kernel = torch.stack([torch.stack([(a.T @ b).square().sum() for b in views]) for a in views])
+    if unbiased:
+        products = norms @ norms.T + total.outer(total) / n  # sum over samples of both norms
+        kernel = kernel - products * n / (n - 2) + total.outer(total) / ((n - 1) * (n - 2))
+    own = kernel.diagonal()
+    if not (own > 0).all():
+        raise ValueError(f"a view does not vary over the {n} samples: {own.tolist()}")
+    return kernel / (own.sqrt().outer(own.sqrt()))
+
+
+class Similarities(NamedTuple):
+    """All pairs of layers: (rows, columns) of each measure at its defaults, PWCCA by the rows.
+
+    `ranks` are the numerical ranks of all layers, `kept` how many singular directions SVCCA took.
+    """
+
+    cca: Float64[Tensor, "rows columns"]
+    svcca: Float64[Tensor, "rows columns"]
+    pwcca: Float64[Tensor, "rows columns"]
+    cka: Float64[Tensor, "rows columns"]
+    ranks: list[int]
+    kept: list[int]
+
+
+def similarities(moments: Moments, rows: Sequence[int], columns: Sequence[int]) -> Similarities:
+    """Mean CCA, SVCCA, PWCCA and unbiased CKA of each layer in `rows` with each in `columns`.
+
+    `moments` are of `with_norms(*layers)`, all layers side by side: one pass over the data serves
+    all pairs, and each layer is decomposed once.
+    """
+    count = len(moments.widths) // 2
+    starts = torch.tensor([0, *moments.widths]).cumsum(0).tolist()
+    layers = [
+        _layer(whitened(moments, slice(starts[i], starts[i + 1]), f"layer {i}"))
+        for i in range(count)
+    ]
+    crossed = torch.cat([layers[i].view.coordinates for i in rows], dim=1).T @ torch.cat(
+        [layers[j].view.coordinates for j in columns], dim=1
+    )
+    table = crossed.new_empty(3, len(rows), len(columns))
+    ranks = [layer.view.basis.rank for layer in layers]
+    for r, strip in enumerate(torch.split(crossed, [ranks[i] for i in rows])):
+        for c, part in enumerate(torch.split(strip, [ranks[j] for j in columns], dim=1)):
+            table[:, r, c] = _pair(layers[rows[r]], layers[columns[c]], part)
+    cka = _cka(moments, list(range(count)), unbiased=True)[list(rows)][:, list(columns)]
+    kept = [layer.directions for layer in layers]
+    return Similarities(table[0], table[1], table[2], cka, ranks, kept)
+
+
+class _Layer(NamedTuple):
+    """A layer at its whole rank, and turned to its principal components: how many each keeps."""
+
+    view: Whitened
+    principal: Tensor
+    components: int  # of mean CCA
+    directions: int  # of SVCCA
+
+
+def _layer(view: Whitened) -> _Layer:
+    principal, values, _ = torch.linalg.svd(view.basis.inverse, full_matrices=False)
+    components = components_of_variance(values, kept=0.9999)
+    return _Layer(view, principal, components, singular_directions(values, 0.99, "singular_values"))
+
+
+def _pair(x: _Layer, y: _Layer, crossed: Tensor) -> Tensor:
+    left, correlations, _ = torch.linalg.svd(crossed, full_matrices=False)
+    weights = (left.T @ x.view.basis.inverse).abs().sum(dim=1)
+    turned = x.principal.T @ crossed @ y.principal
+    return torch.stack(
+        [
+            torch.linalg.svdvals(turned[: x.components, : y.components]).mean(),
+            torch.linalg.svdvals(turned[: x.directions, : y.directions]).mean(),
+            (weights * correlations).sum() / weights.sum(),
+        ]
+    )
+
+
+def _correlations(fit: CCA, on: Moments | None) -> Float64[Tensor, "pairs"]:
+    return fit.correlations if on is None else correlations_on(fit, on)
+
+
+def _moments_on(on: Views | None) -> Moments | None:
+    return None if on is None else moments_of(*on)
