@@ -14,7 +14,6 @@ from mmrep.stats.covariance import (
     Scatter,
     add_to_moments,
     add_to_scatter,
-    blocks,
     check_views,
     merge_moments,
     merge_scatters,
@@ -51,14 +50,10 @@ class RunningMoments(Metric):
         """Takes samples in; row i of every view is the same sample."""
         _check_views(views, self.widths)
         if self.by == "factor":
-            moments = unpacked_moments(self.state)
-            for block in blocks(views):
-                moments = add_to_moments(moments, block)
+            moments = add_to_moments(unpacked_moments(self.state), views)
             self.state = packed(moments.factor.T, moments)
         else:
-            scatter = unpacked_scatter(self.state)
-            for block in blocks(views):
-                scatter = add_to_scatter(scatter, block)
+            scatter = add_to_scatter(unpacked_scatter(self.state), views)
             self.state = packed(scatter.matrix, scatter)
 
     def compute(self) -> Moments:
@@ -100,9 +95,8 @@ class ChunkedMoments(Metric):
         chunk = index.to(views[0].device) % len(self.state)
         states = []
         for number, state in enumerate(self.state):
-            moments = unpacked_moments(state)
-            for block in blocks(tuple(view[chunk == number] for view in views)):
-                moments = add_to_moments(moments, block)
+            rows = tuple(view[chunk == number] for view in views)
+            moments = add_to_moments(unpacked_moments(state), rows)
             states.append(packed(moments.factor.T, moments))
         self.state = torch.stack(states)
 

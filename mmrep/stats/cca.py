@@ -2,7 +2,8 @@
 
 By the factors of the centred data: with X = Q_x S_x and Y = Q_y S_y, Q orthonormal, the canonical
 correlations are the singular values of Q_x^T Q_y (Bjoerck & Golub 1973). The covariance is never
-inverted, and units are brought to unit norm before ranks are judged, so that no epsilon is needed.
+inverted, units are brought to unit norm before ranks are judged, and a direction counts if it is
+more than the rounding of the units' own numbers: there is no epsilon to choose.
 """
 
 from collections.abc import Callable
@@ -13,9 +14,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from mmrep.stats.covariance import Moments, dead, moments_of
+from mmrep.stats.covariance import Moments, moments_of, noise
 
-RANK = 1e-10  # least singular value, of the largest, that counts as a direction
+RANK = 1e-10  # least singular value, of the largest, that counts as a direction at all
 
 
 class Basis(NamedTuple):
@@ -129,14 +130,16 @@ def whitened(
     # holds with their own.
     size = norm[live] if keep is None and not ridge else torch.ones_like(norm[live])
     coordinates, values, loadings = torch.linalg.svd(factor[:, live] / size, full_matrices=False)
-    rank = int((values > RANK * values[0]).sum())
-    if n - 1 <= rank:
+    rounding = noise(n, moments.scale[columns])[live] / size
+    real = _real(values, loadings, rounding)
+    coordinates, values, loadings = coordinates[:, real], values[real], loadings[real]
+    if n - 1 <= len(values):
         raise ValueError(
-            f"{n} samples do not exceed the rank of {name}, which has {norm.numel()} units "
-            f"(rank {rank} once centred): every correlation would be 1. Take more samples than "
+            f"{n} samples do not exceed the rank of {name}, which has {norm.numel()} units (rank "
+            f"{len(values)} once centred): every correlation would be 1. Take more samples than "
             "units, 5 to 10 for each."
         )
-    rank = min(rank, keep(values) if keep else rank)
+    rank = keep(values) if keep else len(values)
     coordinates, values, loadings = coordinates[:, :rank], values[:rank], loadings[:rank]
     root = (values.square() + ridge * norm.max().square()).sqrt() if ridge else values
     freedom = (n - 1) ** 0.5
@@ -151,8 +154,17 @@ def whitened(
 def numerical_rank(moments: Moments, columns: slice, name: str) -> int:
     """How many directions a view varies in, with all its units at one size."""
     norm, live = _units(moments, columns, name)
-    values = torch.linalg.svdvals(moments.factor[: columns.stop, columns][:, live] / norm[live])
-    return int((values > RANK * values[:1]).sum())
+    if not live.any():
+        return 0
+    factor = moments.factor[: columns.stop, columns][:, live] / norm[live]
+    _, values, loadings = torch.linalg.svd(factor, full_matrices=False)
+    rounding = noise(moments.n, moments.scale[columns])[live] / norm[live]
+    return int(_real(values, loadings, rounding).sum())
+
+
+def _real(values: Tensor, loadings: Tensor, rounding: Tensor) -> Tensor:
+    """Which directions are more than the rounding of the units, as these load on them."""
+    return values > torch.maximum(RANK * values[0], (loadings.square() @ rounding.square()).sqrt())
 
 
 def _units(moments: Moments, columns: slice, name: str) -> tuple[Tensor, Tensor]:
@@ -162,7 +174,7 @@ def _units(moments: Moments, columns: slice, name: str) -> tuple[Tensor, Tensor]
     if not moments.mean[columns].isfinite().all():
         raise ValueError(f"{name} holds NaN or infinite values")
     norm = torch.linalg.vector_norm(moments.factor[: columns.stop, columns], dim=0)
-    return norm, ~dead(moments.n, norm, moments.scale[columns])
+    return norm, norm > noise(moments.n, moments.scale[columns])
 
 
 def canonical(x: Whitened, y: Whitened, n: int) -> CCA:

@@ -21,6 +21,7 @@ from scipy.linalg.lapack import dtpqrt
 from torch import Tensor
 
 EPS = torch.finfo(torch.float64).eps
+NOISE = 64 * EPS  # of the largest value: what summation in float64 may leave of a constant
 BLOCK = 256  # rows taken at once: enough for the processor, few enough for its cache
 PANEL = 32  # columns that the QR update treats at once; 16 to 64 are as fast
 TRUSTED = 1e-8  # least eigenvalue of a view's correlation matrix for which products are believed
@@ -30,9 +31,10 @@ class Moments(NamedTuple):
     """Mean and covariance of `n` samples of one or several views, side by side.
 
     `factor` (R) is upper triangular, and R^T R is the scatter matrix: sums, not means, of products
-    of centred columns. `scale` is each column's largest absolute value: what is small is small
-    against it. `widths` are the columns of each view; without them, two views of equal width are
-    meant. `trusted` is False where sums of products have lost what the conclusions rest on.
+    of centred columns. `scale` is each column's largest absolute value; what came with fewer digits
+    than float64 has it larger, so that `NOISE * scale` is its rounding. `widths` are the columns of
+    each view; without them, two views of equal width are meant. `trusted` is False where sums of
+    products have lost what the conclusions rest on.
     """
 
     n: int
@@ -41,6 +43,12 @@ class Moments(NamedTuple):
     scale: Float64[Tensor, "columns"]
     widths: tuple[int, ...] = ()
     trusted: bool = True
+
+
+def columns_of(moments: Moments, view: int) -> slice:
+    """Where a view lies among the columns."""
+    start = sum(moments.widths[:view])
+    return slice(start, start + moments.widths[view])
 
 
 class Scatter(NamedTuple):
@@ -55,19 +63,13 @@ class Scatter(NamedTuple):
 def moments_of(*views: Float[Tensor, "_ _"]) -> Moments:
     """Moments of views that lie in memory: by products, and by QR where these lose digits."""
     check_views(views)
-    columns = sum(view.shape[1] for view in views)
-    zeros = torch.zeros(columns, columns, dtype=torch.float64, device=views[0].device)
     widths = tuple(view.shape[1] for view in views)
-    scatter = Scatter(0, zeros[0].clone(), zeros, zeros[0].clone())
-    for block in blocks(views):
-        scatter = add_to_scatter(scatter, block)
+    zeros = torch.zeros(sum(widths), dtype=torch.float64, device=views[0].device)
+    scatter = add_to_scatter(Scatter(0, zeros, zeros.diag(), zeros), views)
     moments = moments_from_scatter(scatter, widths)
     if moments.trusted:
         return moments
-    moments = Moments(0, zeros[0].clone(), torch.zeros_like(zeros), zeros[0].clone(), widths)
-    for block in blocks(views):
-        moments = add_to_moments(moments, block)
-    return moments
+    return add_to_moments(Moments(0, zeros, zeros.diag(), zeros, widths), views)
 
 
 def check_views(views: tuple[Tensor, ...]) -> None:
@@ -77,46 +79,62 @@ def check_views(views: tuple[Tensor, ...]) -> None:
         raise ValueError(f"views have {lengths} samples: row i of each must be the same sample")
 
 
-def blocks(views: tuple[Tensor, ...], size: int = BLOCK) -> Iterator[Tensor]:
-    """The views side by side in float64, some rows at a time and one spare row at the end.
+def add_to_scatter(scatter: Scatter, views: tuple[Float[Tensor, "_ _"], ...]) -> Scatter:
+    """Takes samples in; `scatter.matrix` is written over."""
+    n, mean, matrix, scale = scatter
+    for block in _blocks(views):
+        n, mean, rows = _centred(n, mean, block)
+        matrix = add_products(matrix, rows)
+    return Scatter(n, mean, matrix, torch.maximum(scale, _scale(views)))
 
-    Every block lies in the same memory: the caller may write to it and is done before the next.
+
+def add_to_moments(moments: Moments, views: tuple[Float[Tensor, "_ _"], ...]) -> Moments:
+    """Takes samples in; `moments.factor` is written over."""
+    n, mean, factor, scale, *_ = moments
+    for block in _blocks(views):
+        n, mean, rows = _centred(n, mean, block)
+        factor = add_rows(factor, rows)
+    scale = torch.maximum(scale, _scale(views))
+    return moments._replace(n=n, mean=mean, factor=factor, scale=scale)
+
+
+def _blocks(views: tuple[Tensor, ...]) -> Iterator[Tensor]:
+    """The views side by side in float64, some rows at a time, and one spare row at the end.
+
+    Every block lies in the same memory: it is to be used before the next one is asked for.
     """
     widths = [view.shape[1] for view in views]
-    memory = torch.empty(size + 1, sum(widths), dtype=torch.float64, device=views[0].device)
-    for start in range(0, len(views[0]), size):
-        parts = [view.detach()[start : start + size] for view in views]
+    memory = torch.empty(BLOCK + 1, sum(widths), dtype=torch.float64, device=views[0].device)
+    for start in range(0, len(views[0]), BLOCK):
+        parts = [view.detach()[start : start + BLOCK] for view in views]
         block = memory[: len(parts[0]) + 1]
         for part, place in zip(parts, torch.split(block[:-1], widths, dim=1), strict=True):
             place.copy_(part)
         yield block
 
 
-def add_to_scatter(scatter: Scatter, block: Float64[Tensor, "rows columns"]) -> Scatter:
-    """Takes a block in, all but its spare row; `scatter.matrix` and `block` are written over."""
-    n, mean, scale, rows = centred(scatter.n, scatter.mean, scatter.scale, block)
-    return Scatter(n, mean, add_products(scatter.matrix, rows), scale)
-
-
-def add_to_moments(moments: Moments, block: Float64[Tensor, "rows columns"]) -> Moments:
-    """Takes a block in, all but its spare row; `moments.factor` and `block` are written over."""
-    n, mean, scale, rows = centred(moments.n, moments.mean, moments.scale, block)
-    return moments._replace(n=n, mean=mean, factor=add_rows(moments.factor, rows), scale=scale)
-
-
-def centred(
-    n: int, mean: Tensor, scale: Tensor, block: Float64[Tensor, "rows columns"]
-) -> tuple[int, Tensor, Tensor, Tensor]:
-    """Count, mean and scale with the block, and the rows by which the scatter grows."""
+def _centred(n: int, mean: Tensor, block: Tensor) -> tuple[int, Tensor, Tensor]:
+    """Count and mean with the block, and the rows by which the scatter grows."""
     rows, spare = block[:-1], block[-1]
-    if not len(rows):
-        return n, mean, scale, rows
-    scale = torch.maximum(scale, torch.maximum(rows.amax(dim=0), -rows.amin(dim=0)))
     total = n + len(rows)
     block_mean = rows.mean(dim=0)
     rows -= block_mean
-    torch.mul(block_mean - mean, (n * len(rows) / total) ** 0.5, out=spare)
-    return total, mean + (block_mean - mean) * (len(rows) / total), scale, block
+    distance = block_mean - mean
+    torch.mul(distance, (n * len(rows) / total) ** 0.5, out=spare)
+    return total, mean + distance * (len(rows) / total), block
+
+
+def _scale(views: tuple[Tensor, ...]) -> Tensor:
+    """Each column's largest absolute value, the larger the fewer digits its numbers have."""
+    if not len(views[0]):
+        return torch.zeros(sum(view.shape[1] for view in views)).to(views[0].device)
+    return torch.cat(
+        [
+            torch.maximum(view.amax(dim=0), -view.amin(dim=0)).double()
+            * max(1.0, torch.finfo(view.dtype).eps / 2 / NOISE)
+            for view in (view.detach() for view in views)
+        ]
+    )
 
 
 def has_lapack(tensor: Tensor) -> bool:
@@ -165,9 +183,9 @@ def _merged_mean(a: Moments | Scatter, b: Moments | Scatter) -> tuple[int, Tenso
     return n, a.mean + distance * (b.n / n), distance * (a.n * b.n / n) ** 0.5
 
 
-def dead(n: int, norm: Tensor, scale: Tensor) -> Tensor:
-    """Columns that do not vary: their centred norm is rounding of their own size."""
-    return norm <= 64 * EPS * n**0.5 * scale
+def noise(n: int, scale: Float64[Tensor, "columns"]) -> Float64[Tensor, "columns"]:
+    """The largest norm that rounding alone may give a centred column: one below it is dead."""
+    return NOISE * n**0.5 * scale
 
 
 def moments_from_scatter(scatter: Scatter, widths: tuple[int, ...]) -> Moments:
@@ -180,7 +198,7 @@ def moments_from_scatter(scatter: Scatter, widths: tuple[int, ...]) -> Moments:
     norm = scatter.matrix.diagonal().clamp(min=0).sqrt()
     if not norm.isfinite().all():  # for the conclusions to refuse by name
         return Moments(scatter.n, scatter.mean, norm.diag(), scatter.scale, widths)
-    still = dead(scatter.n, norm, scatter.scale)
+    still = norm <= noise(scatter.n, scatter.scale)
     size = torch.where(still, 1.0, norm)
     correlation = (scatter.matrix / size).div_(size[:, None])
     correlation[still], correlation[:, still] = 0.0, 0.0

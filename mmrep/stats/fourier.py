@@ -81,8 +81,8 @@ def dft_cca(
     vector or a logit, given as a map of 1 x 1, is compared with the means over pixels.
 
     Products decide where these are well conditioned, the maps themselves elsewhere. A channel, or a
-    combination of channels, that varies at a frequency by less than 1e-10 of the channels' size is
-    rounding and no dimension.
+    combination of channels, that varies at a frequency by less than 1e-10 of the channels' size, or
+    less than the input's own precision (1e-7 for float32), is rounding and no dimension.
 
     Raises:
         ValueError: where the samples do not exceed a layer's rank at some frequency, which makes
@@ -103,8 +103,10 @@ def dft_cca(
     add_maps(sums, x, y, frequencies, x_origin, y_origin)
     correlations, trusted = _by_products(sums, x.shape[1])
     if not trusted.all():
+        least = [max(RANK, torch.finfo(maps.dtype).eps) for maps in (x, y)]
         x, y = x - x_origin, y - y_origin
-        correlations[~trusted] = _by_maps(x - x.mean(0), y - y.mean(0), frequencies, ~trusted)
+        x, y = x - x.mean(0), y - y.mean(0)
+        correlations[~trusted] = _by_maps(x, y, frequencies, ~trusted, least)
     return correlations[frequencies.block]
 
 
@@ -199,16 +201,8 @@ def add_maps(
             part = torch.cat([x_part, y_part], dim=3)
             sums.total[column] += part.sum(2)
             real, imaginary = part.unbind(1)
-            _add_products(sums.product[column], real - imaginary, real + imaginary)
-            _add_products(sums.square[column], imaginary, imaginary)
-
-
-def _add_products(
-    sums: Float64[Tensor, "rows units units"],
-    left: Float64[Tensor, "rows samples units"],
-    right: Float64[Tensor, "rows samples units"],
-) -> None:
-    sums.baddbmm_(left.mT, right)
+            sums.product[column].baddbmm_((real - imaginary).mT, real + imaginary)
+            sums.square[column].baddbmm_(imaginary.mT, imaginary)
 
 
 def _shifted(
@@ -310,8 +304,12 @@ def _by_maps(
     y: Float64[Tensor, "samples y_channels y_height y_width"],
     frequencies: Frequencies,
     wanted: Bool[Tensor, "blocks"],
+    least: list[float],
 ) -> Float64[Tensor, "wanted channels"]:
-    """Correlations of the wanted blocks from centred maps, by their singular vectors."""
+    """Correlations of the wanted blocks from centred maps, by their singular vectors.
+
+    `least` is, for x and for y, the amplitude of a channel's size from which a dimension counts.
+    """
     n = torch.tensor(len(x))
     correlations = x.new_zeros(int(wanted.sum()), min(x.shape[1], y.shape[1]))
     done = 0
@@ -321,14 +319,14 @@ def _by_maps(
         if not wanted[column].any():
             continue
         bases = []
-        for name, maps, part in (("x", x, x_part), ("y", y, y_part)):
+        for name, maps, part, floor in zip("xy", (x, y), (x_part, y_part), least, strict=True):
             spectrum = torch.complex(*part[wanted[column]].unbind(1))
             # One size for what rounding left in each channel: that of its mean over frequencies,
             # but not below its own here.
             size = _power(maps) + spectrum.abs().square().sum(1)
             scaled = spectrum / torch.where(size > 0, size, torch.inf).sqrt()[:, None]
             vectors, values, _ = torch.linalg.svd(scaled, full_matrices=False)
-            present = values > RANK
+            present = values > floor
             _check_rank(present.sum(1), n, name)
             bases.append(vectors * present[:, None])
         found = _singular_values(bases[0].mH @ bases[1])

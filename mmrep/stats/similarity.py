@@ -25,7 +25,7 @@ from mmrep.stats.cca import (
     two_views,
     whitened,
 )
-from mmrep.stats.covariance import Moments, moments_of
+from mmrep.stats.covariance import Moments, columns_of, moments_of
 from mmrep.stats.fourier import dft_cca
 
 __all__ = [
@@ -194,7 +194,7 @@ def cka_from_moments(
     moments: Moments, *, unbiased: bool = True, on: Moments | None = None
 ) -> float:
     """As `cka`, of moments of `with_norms(x, y)`."""
-    return float(_cka(on or moments, [0, 1], unbiased=unbiased)[0, 1])
+    return float(_cka(on or moments, [0], [1], unbiased=unbiased))
 
 
 def with_norms(*views: Float[Tensor, "samples _"]) -> tuple[Float[Tensor, "samples _"], ...]:
@@ -206,31 +206,38 @@ def with_norms(*views: Float[Tensor, "samples _"]) -> tuple[Float[Tensor, "sampl
     return *views, *(view.double().square().sum(dim=1, keepdim=True) for view in views)
 
 
-def _cka(moments: Moments, layers: list[int], *, unbiased: bool) -> Float64[Tensor, "_ _"]:
+def _cka(
+    moments: Moments, rows: Sequence[int], columns: Sequence[int], *, unbiased: bool
+) -> Float64[Tensor, "rows columns"]:
     n, count = moments.n, len(moments.widths) // 2
     if n < 4:
         raise ValueError(f"CKA of {n} samples: give at least 4")
-    starts = torch.tensor([0, *moments.widths]).cumsum(0).tolist()
     if moments.widths[count:] != (1,) * count:
         raise ValueError(f"CKA needs moments of with_norms(...), these have {moments.widths}")
-    columns = [slice(starts[i], starts[i + 1]) for i in layers]
-    views = [moments.factor[:, one] for one in columns]
-    # |x - m|^2 = |x|^2 - 2 m.x + ...: the deviation of the centred squared norm from its mean.
-    norms = torch.stack(
-        [
-            moments.factor[:, starts[count + i]] - 2 * view @ moments.mean[one]
-            for i, one, view in zip(layers, columns, views, strict=True)
-        ]
-    )
-    total = torch.stack([view.square().sum() for view in views])
-    kernel = torch.stack([torch.stack([(a.T @ b).square().sum() for b in views]) for a in views])
-    if unbiased:
-        products = norms @ norms.T + total.outer(total) / n  # sum over samples of both norms
-        kernel = kernel - products * n / (n - 2) + total.outer(total) / ((n - 1) * (n - 2))
-    own = kernel.diagonal()
-    if not (own > 0).all():
-        raise ValueError(f"a view does not vary over the {n} samples: {own.tolist()}")
-    return kernel / (own.sqrt().outer(own.sqrt()))
+    layers = {}
+    for i in {*rows, *columns}:
+        place = columns_of(moments, i)
+        view, mean = moments.factor[: place.stop, place], moments.mean[place]
+        # |x - m|^2 = |x|^2 - 2 m.x + |m|^2, of which only what varies is needed.
+        norms = moments.factor[:, columns_of(moments, count + i).start].clone()
+        norms[: place.stop] -= 2 * view @ mean
+        layers[i] = view, norms, view.square().sum()
+
+    def hsic(i: int, j: int) -> Tensor:
+        (x, x_norms, x_sum), (y, y_norms, y_sum) = layers[i], layers[j]
+        shared = min(len(x), len(y))
+        kernels = (x[:shared].T @ y[:shared]).square().sum()
+        if not unbiased:
+            return kernels
+        products = x_norms @ y_norms + x_sum * y_sum / n  # over samples, of both squared norms
+        return kernels - products * n / (n - 2) + x_sum * y_sum / ((n - 1) * (n - 2))
+
+    own = {i: hsic(i, i) for i in layers}
+    still = [i for i, value in own.items() if not value > 0]
+    if still:
+        raise ValueError(f"layer {still[0]} does not vary over the {n} samples: CKA has no meaning")
+    table = [torch.stack([hsic(i, j) / (own[i] * own[j]).sqrt() for j in columns]) for i in rows]
+    return torch.stack(table)
 
 
 class Similarities(NamedTuple):
@@ -254,11 +261,7 @@ def similarities(moments: Moments, rows: Sequence[int], columns: Sequence[int]) 
     all pairs, and each layer is decomposed once.
     """
     count = len(moments.widths) // 2
-    starts = torch.tensor([0, *moments.widths]).cumsum(0).tolist()
-    layers = [
-        _layer(whitened(moments, slice(starts[i], starts[i + 1]), f"layer {i}"))
-        for i in range(count)
-    ]
+    layers = [_layer(whitened(moments, columns_of(moments, i), f"layer {i}")) for i in range(count)]
     crossed = torch.cat([layers[i].view.coordinates for i in rows], dim=1).T @ torch.cat(
         [layers[j].view.coordinates for j in columns], dim=1
     )
@@ -267,7 +270,7 @@ def similarities(moments: Moments, rows: Sequence[int], columns: Sequence[int]) 
     for r, strip in enumerate(torch.split(crossed, [ranks[i] for i in rows])):
         for c, part in enumerate(torch.split(strip, [ranks[j] for j in columns], dim=1)):
             table[:, r, c] = _pair(layers[rows[r]], layers[columns[c]], part)
-    cka = _cka(moments, list(range(count)), unbiased=True)[list(rows)][:, list(columns)]
+    cka = _cka(moments, rows, columns, unbiased=True)
     kept = [layer.directions for layer in layers]
     return Similarities(table[0], table[1], table[2], cka, ranks, kept)
 

@@ -83,6 +83,19 @@ def test_scores_have_unit_variance_and_lead_back_to_the_input(kind: str) -> None
     assert_close(identity, torch.eye(D).double(), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rounding_of_the_input_is_no_direction(dtype: torch.dtype) -> None:
+    # As a network gives it: 64 units of rank 32, each rounded on its own.
+    x = (X @ normal(D, 64, seed=7)).to(dtype)
+    y = (Y @ normal(D, 64, seed=14)).to(dtype)
+    found = cca(x, y, variance_kept=1.0)
+    assert (found.x.rank, found.y.rank) == (D, D)
+    tolerance = 1e-6 if dtype == torch.float32 else 0.02
+    assert_close(found.correlations, by_projectors(X, Y), rtol=0, atol=tolerance)
+    constant = torch.full((N, 1), 0.37, dtype=dtype)
+    assert cca(torch.cat([X.to(dtype), constant], dim=1), y, variance_kept=1.0).x.rank == D
+
+
 def test_scores_of_equal_number_correlate_and_others_do_not() -> None:
     found = cca(X, Y[:, :20], variance_kept=1.0)
     x = (X - found.x.mean) @ found.x.directions
@@ -94,7 +107,9 @@ def test_scores_of_equal_number_correlate_and_others_do_not() -> None:
 
 
 def test_first_components_are_scikit_learns() -> None:
-    theirs = cross_decomposition.CCA(n_components=3, scale=False, tol=1e-12, max_iter=10000).fit(X, Y)
+    theirs = cross_decomposition.CCA(n_components=3, scale=False, tol=1e-12, max_iter=10000).fit(
+        X, Y
+    )
     x, y = theirs.transform(X.numpy(), Y.numpy())
     expected = [np.corrcoef(x[:, i], y[:, i])[0, 1] for i in range(3)]
     assert_close(cca(X, Y).correlations[:3], torch.tensor(expected), rtol=0, atol=1e-6)

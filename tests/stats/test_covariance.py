@@ -12,7 +12,6 @@ from mmrep.stats.covariance import (
     Scatter,
     add_to_moments,
     add_to_scatter,
-    blocks,
     merge_moments,
     merge_scatters,
     moments_from_scatter,
@@ -30,21 +29,13 @@ def scatter_of(*views: Tensor) -> Tensor:
 
 
 def by_qr(*views: Tensor) -> Moments:
-    columns = sum(view.shape[1] for view in views)
-    zeros = torch.zeros(columns, columns, dtype=torch.float64)
-    moments = Moments(0, zeros[0].clone(), zeros, zeros[0].clone())
-    for block in blocks(views):
-        moments = add_to_moments(moments, block)
-    return moments
+    zeros = torch.zeros(sum(view.shape[1] for view in views), dtype=torch.float64)
+    return add_to_moments(Moments(0, zeros, zeros.diag(), zeros), views)
 
 
 def by_products(*views: Tensor) -> Scatter:
-    columns = sum(view.shape[1] for view in views)
-    zeros = torch.zeros(columns, columns, dtype=torch.float64)
-    scatter = Scatter(0, zeros[0].clone(), zeros, zeros[0].clone())
-    for block in blocks(views):
-        scatter = add_to_scatter(scatter, block)
-    return scatter
+    zeros = torch.zeros(sum(view.shape[1] for view in views), dtype=torch.float64)
+    return add_to_scatter(Scatter(0, zeros, zeros.diag(), zeros), views)
 
 
 @pytest.mark.parametrize("n", [2, 255, 256, 257, 600])

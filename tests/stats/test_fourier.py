@@ -1,5 +1,6 @@
 """`dft_cca` against CCA in NumPy at each frequency, the theorem, and the program's numbers."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,16 @@ def test_ill_conditioned_channels_keep_their_correlations(condition: float) -> N
     assert_close(dft_cca(mixed(x, condition), mixed(y, condition)), expected, by)
 
 
+def test_faint_frequencies_keep_their_correlations() -> None:
+    """Maps of 1 / f^4 spectra: the highest frequencies are 1e-4 of the lowest."""
+    x = maps(90, 3, 8, 8)
+    y = related(x, 3)
+    across = torch.fft.fftfreq(8, 1 / 8, dtype=torch.float64)
+    filters = 1 / (1 + across.square()[:, None] + across.square()).square()
+    smooth = [torch.fft.ifft2(torch.fft.fft2(layer) * filters).real for layer in (x, y)]
+    assert_close(dft_cca(*smooth), dft_cca(x, y), by=1e-10)
+
+
 def test_scales_of_channels_change_nothing() -> None:
     x = maps(90, 4, 5, 4)
     y = related(x, 3)
@@ -175,7 +186,9 @@ def test_means_change_nothing(mean: float) -> None:
         lambda x: x[:, :1] * 0.5 + x[:, 1:2] * 0.25,
     ],
 )
-def test_channels_that_add_no_dimension_change_nothing(more, dtype: torch.dtype) -> None:  # noqa: ANN001
+def test_channels_that_add_no_dimension_change_nothing(
+    more: Callable[[Tensor], Tensor], dtype: torch.dtype
+) -> None:
     x = (maps(90, 3, 6, 5) * 256).round().to(dtype)  # sums of such are exact
     y = related(x.double(), 4).to(dtype)
     expected = torch.cat([dft_cca(x, y), torch.zeros(6, 5, 1, dtype=torch.float64)], dim=2)
@@ -191,6 +204,12 @@ def test_a_layer_of_low_rank_has_that_many_correlations() -> None:
     found = dft_cca(wide, y)
     assert_close(found[..., :3], dft_cca(x, y))
     assert torch.equal(found[..., 3:], torch.zeros_like(found[..., 3:]))
+
+
+def test_rounding_of_the_input_is_no_dimension() -> None:
+    x = torch.einsum("cd,ndhw->nchw", maps(6, 3, seed=5), maps(80, 3, 4, 4)).float()  # of rank 3
+    found = dft_cca(x, related(x.double(), 4))
+    assert ((found > 0).sum(dim=2) == 3).all()
 
 
 def test_a_channel_without_a_frequency_is_absent_there() -> None:
