@@ -20,7 +20,7 @@ from benchmarks.side_by_side import Contender, Target, compare, one_thread, prod
 from mmrep.metrics.moments import RunningMoments
 from mmrep.stats.cca import cca, cca_from_moments
 
-SHAPES = ((13_000, 128),)
+SHAPES = ((13_000, 128), (50_000, 512))
 BATCH = 1000
 FAST, ROBUST = "products, streamed", "factor, streamed"
 

@@ -49,17 +49,18 @@ class RunningMoments(Metric):
     def update(self, *views: Float[Tensor, "samples _"]) -> None:
         """Takes samples in; row i of every view is the same sample."""
         _check_views(views, self.widths)
-        if self.by == "factor":
-            moments = add_to_moments(unpacked_moments(self.state), views)
-            self.state = packed(moments.factor.T, moments)
-        else:
-            scatter = add_to_scatter(unpacked_scatter(self.state), views)
-            self.state = packed(scatter.matrix, scatter)
+        with torch.inference_mode():  # where the state, once made there, may be written to
+            if self.by == "factor":
+                moments = add_to_moments(unpacked_moments(self.state), views)
+                store(self.state, moments.factor.T, moments)
+            else:
+                scatter = add_to_scatter(unpacked_scatter(self.state), views)
+                store(self.state, scatter.matrix, scatter)
 
     def compute(self) -> Moments:
         """Moments over all batches and ranks."""
         if self.by == "factor":
-            return unpacked_moments(self.state.clone(), self.widths)
+            return unpacked_moments(self.state, self.widths)
         moments = moments_from_scatter(unpacked_scatter(self.state), self.widths)
         if not moments.trusted:
             warnings.warn(
@@ -93,16 +94,15 @@ class ChunkedMoments(Metric):
         """Takes samples in; `index` is each sample's number in its data set."""
         _check_views(views, self.widths)
         chunk = index.to(views[0].device) % len(self.state)
-        states = []
-        for number, state in enumerate(self.state):
-            rows = tuple(view[chunk == number] for view in views)
-            moments = add_to_moments(unpacked_moments(state), rows)
-            states.append(packed(moments.factor.T, moments))
-        self.state = torch.stack(states)
+        with torch.inference_mode():
+            for number, state in enumerate(self.state):
+                rows = tuple(view[chunk == number] for view in views)
+                moments = add_to_moments(unpacked_moments(state), rows)
+                store(state, moments.factor.T, moments)
 
     def compute(self) -> list[Moments]:
         """Moments of each chunk, over all batches and ranks."""
-        return [unpacked_moments(state.clone(), self.widths) for state in self.state]
+        return [unpacked_moments(state, self.widths) for state in self.state]
 
 
 def merged_chunks(
@@ -116,11 +116,14 @@ def merged(
     states: Float64[Tensor, "ranks rows columns"], by: str
 ) -> Float64[Tensor, "rows columns"]:
     """One state of all ranks' samples."""
+    state = torch.empty_like(states[0])
     if by == "factor":
         moments = reduce(merge_moments, map(unpacked_moments, states))
-        return packed(moments.factor.T, moments)
-    scatter = reduce(merge_scatters, map(unpacked_scatter, states))
-    return packed(scatter.matrix, scatter)
+        store(state, moments.factor.T, moments)
+    else:
+        scatter = reduce(merge_scatters, map(unpacked_scatter, states))
+        store(state, scatter.matrix, scatter)
+    return state
 
 
 def unpacked_moments(
@@ -134,9 +137,11 @@ def unpacked_scatter(state: Float64[Tensor, "rows columns"]) -> Scatter:
     return Scatter(int(state[-1, 0]), state[-3], state[:-3], state[-2])
 
 
-def packed(matrix: Tensor, about: Moments | Scatter) -> Float64[Tensor, "rows columns"]:
-    count = torch.full_like(about.mean, about.n)
-    return torch.cat([matrix, torch.stack([about.mean, about.scale, count])])
+def store(state: Tensor, matrix: Tensor, about: Moments | Scatter) -> None:
+    """Writes a state; where the matrix was updated in place, it is there already."""
+    if matrix.data_ptr() != state.data_ptr():
+        state[:-3] = matrix
+    state[-3], state[-2], state[-1] = about.mean, about.scale, about.n
 
 
 def _checked_widths(widths: tuple[int, ...]) -> tuple[int, ...]:

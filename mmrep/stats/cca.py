@@ -129,26 +129,57 @@ def whitened(
     # Whether a direction is there is judged with all units at one size, how much variance it
     # holds with their own.
     size = norm[live] if keep is None and not ridge else torch.ones_like(norm[live])
-    coordinates, values, loadings = torch.linalg.svd(factor[:, live] / size, full_matrices=False)
+    scaled = factor[:, live] / size
     rounding = noise(n, moments.scale[columns])[live] / size
-    real = _real(values, loadings, rounding)
-    coordinates, values, loadings = coordinates[:, real], values[real], loadings[real]
-    if n - 1 <= len(values):
-        raise ValueError(
-            f"{n} samples do not exceed the rank of {name}, which has {norm.numel()} units (rank "
-            f"{len(values)} once centred): every correlation would be 1. Take more samples than "
-            "units, 5 to 10 for each."
-        )
-    rank = keep(values) if keep else len(values)
-    coordinates, values, loadings = coordinates[:, :rank], values[:rank], loadings[:rank]
-    root = (values.square() + ridge * norm.max().square()).sqrt() if ridge else values
-    freedom = (n - 1) ** 0.5
+    certain = _independent(scaled, rounding) if keep is None and not ridge else None
+    if certain:
+        coordinates, forward, back = certain
+        _check_rank(n, len(back), name, len(norm))
+    else:
+        coordinates, values, loadings = torch.linalg.svd(scaled, full_matrices=False)
+        real = _real(values, loadings, rounding)
+        coordinates, values, loadings = coordinates[:, real], values[real], loadings[real]
+        _check_rank(n, len(values), name, len(norm))
+        kept = keep(values) if keep else len(values)
+        coordinates, values, loadings = coordinates[:, :kept], values[:kept], loadings[:kept]
+        root = (values.square() + ridge * norm.max().square()).sqrt() if ridge else values
+        coordinates = coordinates * (values / root)
+        forward, back = loadings.T / root, root[:, None] * loadings
+    freedom, rank = (n - 1) ** 0.5, len(back)
     directions, inverse = factor.new_zeros(len(norm), rank), factor.new_zeros(rank, len(norm))
-    directions[live] = freedom * loadings.T / root / size[:, None]
-    inverse[:, live] = root[:, None] * loadings * size / freedom
+    directions[live] = freedom * forward / size[:, None]
+    inverse[:, live] = back * size / freedom
     rows = moments.factor.new_zeros(len(moments.factor), rank)
-    rows[: columns.stop] = coordinates * (values / root)
+    rows[: columns.stop] = coordinates
     return Whitened(rows, Basis(directions, inverse, moments.mean[columns]))
+
+
+def _independent(scaled: Tensor, rounding: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """QR instead of the SVD, three times as fast, where it proves that no direction is missing.
+
+    The least singular value of R is at least 1 / |R^-1|.
+    """
+    if len(scaled) < scaled.shape[1]:
+        return None
+    coordinates, back = torch.linalg.qr(scaled)
+    if not back.diagonal().all():
+        return None
+    identity = torch.eye(len(back), dtype=back.dtype, device=back.device)
+    forward = torch.linalg.solve_triangular(back, identity, upper=True)
+    least = 1 / torch.linalg.vector_norm(forward)
+    certain = least > torch.maximum(
+        RANK * torch.linalg.vector_norm(back), torch.linalg.vector_norm(rounding)
+    )
+    return (coordinates, forward, back) if certain else None
+
+
+def _check_rank(n: int, rank: int, name: str, units: int) -> None:
+    if n - 1 <= rank:
+        raise ValueError(
+            f"{n} samples do not exceed the rank of {name}, which has {units} units (rank {rank} "
+            "once centred): every correlation would be 1. Take more samples than units, 5 to 10 "
+            "for each."
+        )
 
 
 def numerical_rank(moments: Moments, columns: slice, name: str) -> int:

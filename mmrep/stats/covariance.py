@@ -215,7 +215,7 @@ def moments_from_scatter(scatter: Scatter, widths: tuple[int, ...]) -> Moments:
         if not trusted:
             factor = factor @ torch.block_diag(*map(_present, views))  # type: ignore[no-untyped-call]
         factor = torch.linalg.qr(factor, mode="r").R
-    return Moments(scatter.n, scatter.mean, factor * size, scatter.scale, widths, trusted)
+    return Moments(scatter.n, scatter.mean, factor.mul_(size), scatter.scale, widths, trusted)
 
 
 def _present(correlation: Tensor) -> Tensor:
