@@ -20,6 +20,8 @@ from mmrep.stats.covariance import (
     moments_from_scatter,
 )
 
+ROWS = 4  # of a state below its matrix: mean, scale, precision, count
+
 
 class RunningMoments(Metric):
     """Moments of views side by side, however their samples are split over batches and ranks.
@@ -29,8 +31,8 @@ class RunningMoments(Metric):
     correlation matrices of the views are well conditioned, and `compute` warns where they are not.
 
     The state is one float64 matrix whatever the number of samples: factor or scatter, below it
-    mean, largest absolute value, and count. Ranks merge by one gather of it, and a rank without
-    samples adds nothing.
+    each column's mean, largest absolute value and precision, and the count. Ranks merge by one
+    gather of it, and a rank without samples adds nothing.
     """
 
     full_state_update = False
@@ -43,25 +45,26 @@ class RunningMoments(Metric):
         self.widths = _checked_widths(widths)
         self.by = by
         columns = sum(widths)
-        empty = torch.zeros(columns + 3, columns, dtype=torch.float64)
-        self.add_state("state", empty, dist_reduce_fx=partial(merged, by=by))
+        empty = torch.zeros(columns + ROWS, columns, dtype=torch.float64)
+        merge = partial(merged, by=by, widths=self.widths)
+        self.add_state("state", empty, dist_reduce_fx=merge)
 
     def update(self, *views: Float[Tensor, "samples _"]) -> None:
         """Takes samples in; row i of every view is the same sample."""
         _check_views(views, self.widths)
         with torch.inference_mode():  # where the state, once made there, may be written to
             if self.by == "factor":
-                moments = add_to_moments(unpacked_moments(self.state), views)
-                store(self.state, moments.factor.T, moments)
+                moments = add_to_moments(unpacked_moments(self.state, self.widths), views)
+                store(self.state, moments.factor.T, moments, self.widths)
             else:
-                scatter = add_to_scatter(unpacked_scatter(self.state), views)
-                store(self.state, scatter.matrix, scatter)
+                scatter = add_to_scatter(unpacked_scatter(self.state, self.widths), views)
+                store(self.state, scatter.matrix, scatter, self.widths)
 
     def compute(self) -> Moments:
         """Moments over all batches and ranks."""
         if self.by == "factor":
             return unpacked_moments(self.state, self.widths)
-        moments = moments_from_scatter(unpacked_scatter(self.state), self.widths)
+        moments = moments_from_scatter(unpacked_scatter(self.state, self.widths), self.widths)
         if not moments.trusted:
             warnings.warn(
                 "the views' units are so nearly dependent that sums of products cannot tell faint "
@@ -87,8 +90,9 @@ class ChunkedMoments(Metric):
             raise ValueError(f"chunks={chunks}: give at least 1")
         self.widths = _checked_widths(widths)
         columns = sum(widths)
-        empty = torch.zeros(chunks, columns + 3, columns, dtype=torch.float64)
-        self.add_state("state", empty, dist_reduce_fx=merged_chunks)
+        empty = torch.zeros(chunks, columns + ROWS, columns, dtype=torch.float64)
+        merge = partial(merged_chunks, widths=self.widths)
+        self.add_state("state", empty, dist_reduce_fx=merge)
 
     def update(self, index: Int[Tensor, "samples"], *views: Float[Tensor, "samples _"]) -> None:
         """Takes samples in; `index` is each sample's number in its data set."""
@@ -97,8 +101,8 @@ class ChunkedMoments(Metric):
         with torch.inference_mode():
             for number, state in enumerate(self.state):
                 rows = tuple(view[chunk == number] for view in views)
-                moments = add_to_moments(unpacked_moments(state), rows)
-                store(state, moments.factor.T, moments)
+                moments = add_to_moments(unpacked_moments(state, self.widths), rows)
+                store(state, moments.factor.T, moments, self.widths)
 
     def compute(self) -> list[Moments]:
         """Moments of each chunk, over all batches and ranks."""
@@ -106,42 +110,52 @@ class ChunkedMoments(Metric):
 
 
 def merged_chunks(
-    states: Float64[Tensor, "ranks chunks rows columns"],
+    states: Float64[Tensor, "ranks chunks rows columns"], widths: tuple[int, ...]
 ) -> Float64[Tensor, "chunks rows columns"]:
     """One state of each chunk of all ranks' samples."""
-    return torch.stack([merged(chunk, by="factor") for chunk in states.transpose(0, 1)])
+    return torch.stack([merged(chunk, "factor", widths) for chunk in states.transpose(0, 1)])
 
 
 def merged(
-    states: Float64[Tensor, "ranks rows columns"], by: str
+    states: Float64[Tensor, "ranks rows columns"], by: str, widths: tuple[int, ...]
 ) -> Float64[Tensor, "rows columns"]:
     """One state of all ranks' samples."""
     state = torch.empty_like(states[0])
     if by == "factor":
-        moments = reduce(merge_moments, map(unpacked_moments, states))
-        store(state, moments.factor.T, moments)
+        moments = reduce(merge_moments, (unpacked_moments(one, widths) for one in states))
+        store(state, moments.factor.T, moments, widths)
     else:
-        scatter = reduce(merge_scatters, map(unpacked_scatter, states))
-        store(state, scatter.matrix, scatter)
+        scatter = reduce(merge_scatters, (unpacked_scatter(one, widths) for one in states))
+        store(state, scatter.matrix, scatter, widths)
     return state
 
 
-def unpacked_moments(
-    state: Float64[Tensor, "rows columns"], widths: tuple[int, ...] = ()
-) -> Moments:
+def unpacked_moments(state: Float64[Tensor, "rows columns"], widths: tuple[int, ...]) -> Moments:
     """The factor is kept transposed: column-major, as LAPACK updates it in place."""
-    return Moments(int(state[-1, 0]), state[-3], state[:-3].T, state[-2], widths)
+    mean, scale, precision, n = state[-ROWS:]
+    by_view = _by_view(precision, widths)
+    return Moments(int(n[0]), mean, state[:-ROWS].T, scale, widths, precision=by_view)
 
 
-def unpacked_scatter(state: Float64[Tensor, "rows columns"]) -> Scatter:
-    return Scatter(int(state[-1, 0]), state[-3], state[:-3], state[-2])
+def unpacked_scatter(state: Float64[Tensor, "rows columns"], widths: tuple[int, ...]) -> Scatter:
+    mean, scale, precision, n = state[-ROWS:]
+    return Scatter(int(n[0]), mean, state[:-ROWS], scale, _by_view(precision, widths))
 
 
-def store(state: Tensor, matrix: Tensor, about: Moments | Scatter) -> None:
+def _by_view(precision: Tensor, widths: tuple[int, ...]) -> tuple[float, ...]:
+    columns = precision.tolist()
+    return tuple(columns[sum(widths[:view])] for view in range(len(widths)))
+
+
+def store(state: Tensor, matrix: Tensor, about: Moments | Scatter, widths: tuple[int, ...]) -> None:
     """Writes a state; where the matrix was updated in place, it is there already."""
     if matrix.data_ptr() != state.data_ptr():
-        state[:-3] = matrix
-    state[-3], state[-2], state[-1] = about.mean, about.scale, about.n
+        state[:-ROWS] = matrix
+    by_view = torch.tensor(about.precision, dtype=state.dtype)
+    precision = by_view.repeat_interleave(torch.tensor(widths)).to(state.device)
+    state[-ROWS:] = torch.stack(
+        [about.mean, about.scale, precision, torch.full_like(about.mean, about.n)]
+    )
 
 
 def _checked_widths(widths: tuple[int, ...]) -> tuple[int, ...]:

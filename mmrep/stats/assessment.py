@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from mmrep.stats.cca import cca, correlations_on, numerical_rank, two_views
+from mmrep.stats.cca import cca, correlations_on, numerical_rank, of_two_views
 from mmrep.stats.covariance import (
     Moments,
     Scatter,
@@ -129,7 +129,7 @@ class _Sums(NamedTuple):
     @classmethod
     def of(cls, chunks: Sequence[Moments], whole: Moments) -> "_Sums":
         return cls(
-            whole,
+            of_two_views(whole),
             torch.tensor([chunk.n for chunk in chunks]).to(whole.mean),
             torch.stack([chunk.mean for chunk in chunks]) - whole.mean,
             torch.stack([chunk.factor.T @ chunk.factor for chunk in chunks]),
@@ -157,14 +157,12 @@ class _Sums(NamedTuple):
 
     def _side(self) -> Tensor:
         """Which of the two views each column belongs to: views and norms alternate."""
-        columns = len(self.whole.mean)
-        widths = self.whole.widths or (columns // 2, columns // 2)
-        sides = [torch.full((width,), i % 2) for i, width in enumerate(widths)]
+        sides = [torch.full((width,), i % 2) for i, width in enumerate(self.whole.widths)]
         return torch.cat(sides).to(self.whole.mean.device)
 
     def _moments(self, n: int, mean: Tensor, matrix: Tensor) -> Moments:
-        widths = self.whole.widths or (len(mean) // 2, len(mean) // 2)
-        return moments_from_scatter(Scatter(n, mean, matrix, self.whole.scale), widths)
+        scatter = Scatter(n, mean, matrix, self.whole.scale, self.whole.precision)
+        return moments_from_scatter(scatter, self.whole.widths)
 
 
 def _check(permutations: int, resamples: int) -> None:
@@ -193,5 +191,5 @@ def _interval(value: float, spread: list[float]) -> tuple[float, float]:
 
 
 def _ranks(moments: Moments) -> tuple[int, int]:
-    x, y = two_views(moments)
-    return numerical_rank(moments, x, "x"), numerical_rank(moments, y, "y")
+    moments = of_two_views(moments)
+    return numerical_rank(moments, 0, "x"), numerical_rank(moments, 1, "y")

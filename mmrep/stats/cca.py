@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from mmrep.stats.covariance import Moments, moments_of, noise
+from mmrep.stats.covariance import Moments, columns_of, moments_of, noise
 
 RANK = 1e-10  # least singular value, of the largest, that counts as a direction at all
 
@@ -85,20 +85,19 @@ def cca_from_moments(moments: Moments, *, variance_kept: float = 0.9999, ridge: 
     if ridge < 0:
         raise ValueError(f"ridge={ridge} is negative; 0 means none")
     keep = None if variance_kept == 1 else partial(components_of_variance, kept=variance_kept)
-    x, y = (
-        whitened(moments, columns, name, keep=keep, ridge=ridge)
-        for columns, name in zip(two_views(moments), "xy", strict=True)
-    )
+    moments = of_two_views(moments)
+    x = whitened(moments, 0, "x", keep=keep, ridge=ridge)
+    y = whitened(moments, 1, "y", keep=keep, ridge=ridge)
     return canonical(x, y, moments.n)
 
 
-def two_views(moments: Moments) -> tuple[slice, slice]:
-    """The columns of the first two views; what follows them, such as norms, is left aside."""
+def of_two_views(moments: Moments) -> Moments:
+    """Moments with their widths; views after the first two, such as norms, are left aside."""
     columns = len(moments.mean)
     widths = moments.widths or (columns // 2, columns // 2)
     if len(widths) < 2 or sum(widths) != columns or min(widths) < 1:
         raise ValueError(f"two views are compared, and these moments have widths {widths}")
-    return slice(0, widths[0]), slice(widths[0], widths[0] + widths[1])
+    return moments._replace(widths=widths)
 
 
 def components_of_variance(values: Float64[Tensor, "components"], kept: float) -> int:
@@ -109,19 +108,19 @@ def components_of_variance(values: Float64[Tensor, "components"], kept: float) -
 
 def whitened(
     moments: Moments,
-    columns: slice,
+    view: int,
     name: str,
     *,
     keep: Callable[[Tensor], int] | None = None,
     ridge: float = 0.0,
 ) -> Whitened:
-    """A view, which lies in `columns`, in orthonormal coordinates of unit variance.
+    """A view, by its number, in orthonormal coordinates of unit variance.
 
     `keep` says how many of its principal components stay, given their singular values; without it,
     all of the numerical rank do.
     """
-    factor, n = moments.factor[: columns.stop, columns], moments.n
-    norm, live = _units(moments, columns, name)
+    n, columns = moments.n, columns_of(moments, view)
+    factor, norm, rounding, live = _units(moments, view, name)
     if ridge:
         live &= norm.square() >= ridge * norm.max().square()  # the published program drops these
     if not live.any():
@@ -130,7 +129,7 @@ def whitened(
     # holds with their own.
     size = norm[live] if keep is None and not ridge else torch.ones_like(norm[live])
     scaled = factor[:, live] / size
-    rounding = noise(n, moments.scale[columns])[live] / size
+    rounding = rounding[live] / size
     certain = _independent(scaled, rounding) if keep is None and not ridge else None
     if certain:
         coordinates, forward, back = certain
@@ -182,15 +181,13 @@ def _check_rank(n: int, rank: int, name: str, units: int) -> None:
         )
 
 
-def numerical_rank(moments: Moments, columns: slice, name: str) -> int:
+def numerical_rank(moments: Moments, view: int, name: str) -> int:
     """How many directions a view varies in, with all its units at one size."""
-    norm, live = _units(moments, columns, name)
+    factor, norm, rounding, live = _units(moments, view, name)
     if not live.any():
         return 0
-    factor = moments.factor[: columns.stop, columns][:, live] / norm[live]
-    _, values, loadings = torch.linalg.svd(factor, full_matrices=False)
-    rounding = noise(moments.n, moments.scale[columns])[live] / norm[live]
-    return int(_real(values, loadings, rounding).sum())
+    _, values, loadings = torch.linalg.svd(factor[:, live] / norm[live], full_matrices=False)
+    return int(_real(values, loadings, rounding[live] / norm[live]).sum())
 
 
 def _real(values: Tensor, loadings: Tensor, rounding: Tensor) -> Tensor:
@@ -198,14 +195,18 @@ def _real(values: Tensor, loadings: Tensor, rounding: Tensor) -> Tensor:
     return values > torch.maximum(RANK * values[0], (loadings.square() @ rounding.square()).sqrt())
 
 
-def _units(moments: Moments, columns: slice, name: str) -> tuple[Tensor, Tensor]:
-    """Each unit's centred norm, and whether it varies."""
+def _units(moments: Moments, view: int, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The view's factor, each unit's centred norm and its rounding, and whether it varies."""
     if moments.n < 2:
         raise ValueError(f"{moments.n} samples have no covariance: give at least 2")
-    if not moments.mean[columns].isfinite().all():
+    columns = columns_of(moments, view)
+    factor, mean = moments.factor[: columns.stop, columns], moments.mean[columns]
+    if not mean.isfinite().all():
         raise ValueError(f"{name} holds NaN or infinite values")
-    norm = torch.linalg.vector_norm(moments.factor[: columns.stop, columns], dim=0)
-    return norm, norm > noise(moments.n, moments.scale[columns])
+    norm = torch.linalg.vector_norm(factor, dim=0)
+    precision = moments.precision[view] if moments.precision else 0.0
+    rounding = noise(moments.n, mean, norm, precision)
+    return factor, norm, rounding, norm > rounding
 
 
 def canonical(x: Whitened, y: Whitened, n: int) -> CCA:
@@ -235,9 +236,10 @@ def correlations_on(fit: CCA, moments: Moments) -> Float64[Tensor, "pairs"]:
     0 where a score does not vary over them.
     """
     pairs = len(fit.correlations)
+    moments = of_two_views(moments)
     x, y = (
-        moments.factor[:, columns] @ basis.directions[:, :pairs]
-        for columns, basis in zip(two_views(moments), (fit.x, fit.y), strict=True)
+        moments.factor[:, columns_of(moments, view)] @ basis.directions[:, :pairs]
+        for view, basis in enumerate((fit.x, fit.y))
     )
     size = torch.linalg.vector_norm(x, dim=0) * torch.linalg.vector_norm(y, dim=0)
     return torch.where(size > 0, (x * y).sum(dim=0) / size, 0.0)

@@ -21,7 +21,7 @@ from scipy.linalg.lapack import dtpqrt
 from torch import Tensor
 
 EPS = torch.finfo(torch.float64).eps
-NOISE = 64 * EPS  # of the largest value: what summation in float64 may leave of a constant
+NOISE = 64 * EPS  # of its size: what summation in float64 may leave of a constant
 BLOCK = 256  # rows taken at once: enough for the processor, few enough for its cache
 PANEL = 32  # columns that the QR update treats at once; 16 to 64 are as fast
 TRUSTED = 1e-8  # least eigenvalue of a view's correlation matrix for which products are believed
@@ -31,10 +31,10 @@ class Moments(NamedTuple):
     """Mean and covariance of `n` samples of one or several views, side by side.
 
     `factor` (R) is upper triangular, and R^T R is the scatter matrix: sums, not means, of products
-    of centred columns. `scale` is each column's largest absolute value; what came with fewer digits
-    than float64 has it larger, so that `NOISE * scale` is its rounding. `widths` are the columns of
+    of centred columns. `scale` is each column's largest absolute value. `widths` are the columns of
     each view; without them, two views of equal width are meant. `trusted` is False where sums of
-    products have lost what the conclusions rest on.
+    products have lost what the conclusions rest on. `precision` is, for each view, the relative
+    rounding of the numbers that it came in, such as 6e-8 of float32; float64's if it is not given.
     """
 
     n: int
@@ -43,6 +43,7 @@ class Moments(NamedTuple):
     scale: Float64[Tensor, "columns"]
     widths: tuple[int, ...] = ()
     trusted: bool = True
+    precision: tuple[float, ...] = ()
 
 
 def columns_of(moments: Moments, view: int) -> slice:
@@ -58,6 +59,7 @@ class Scatter(NamedTuple):
     mean: Float64[Tensor, "columns"]
     matrix: Float64[Tensor, "columns columns"]
     scale: Float64[Tensor, "columns"]
+    precision: tuple[float, ...] = ()
 
 
 def moments_of(*views: Float[Tensor, "_ _"]) -> Moments:
@@ -81,21 +83,21 @@ def check_views(views: tuple[Tensor, ...]) -> None:
 
 def add_to_scatter(scatter: Scatter, views: tuple[Float[Tensor, "_ _"], ...]) -> Scatter:
     """Takes samples in; `scatter.matrix` is written over."""
-    n, mean, matrix, scale = scatter
+    n, mean, matrix = scatter[:3]
     for block in _blocks(views):
         n, mean, rows = _centred(n, mean, block)
         matrix = add_products(matrix, rows)
-    return Scatter(n, mean, matrix, torch.maximum(scale, _scale(views)))
+    return Scatter(n, mean, matrix, *_size_and_precision(scatter, views))
 
 
 def add_to_moments(moments: Moments, views: tuple[Float[Tensor, "_ _"], ...]) -> Moments:
     """Takes samples in; `moments.factor` is written over."""
-    n, mean, factor, scale, *_ = moments
+    n, mean, factor = moments[:3]
     for block in _blocks(views):
         n, mean, rows = _centred(n, mean, block)
         factor = add_rows(factor, rows)
-    scale = torch.maximum(scale, _scale(views))
-    return moments._replace(n=n, mean=mean, factor=factor, scale=scale)
+    scale, precision = _size_and_precision(moments, views)
+    return Moments(n, mean, factor, scale, moments.widths, moments.trusted, precision)
 
 
 def _blocks(views: tuple[Tensor, ...]) -> Iterator[Tensor]:
@@ -124,17 +126,19 @@ def _centred(n: int, mean: Tensor, block: Tensor) -> tuple[int, Tensor, Tensor]:
     return total, mean + distance * (len(rows) / total), block
 
 
-def _scale(views: tuple[Tensor, ...]) -> Tensor:
-    """Each column's largest absolute value, the larger the fewer digits its numbers have."""
+def _size_and_precision(
+    before: Moments | Scatter, views: tuple[Tensor, ...]
+) -> tuple[Tensor, tuple[float, ...]]:
+    """Each column's largest absolute value, and each view's relative rounding."""
     if not len(views[0]):
-        return torch.zeros(sum(view.shape[1] for view in views)).to(views[0].device)
-    return torch.cat(
-        [
-            torch.maximum(view.amax(dim=0), -view.amin(dim=0)).double()
-            * max(1.0, torch.finfo(view.dtype).eps / 2 / NOISE)
-            for view in (view.detach() for view in views)
-        ]
-    )
+        return before.scale, before.precision
+    largest = [torch.maximum(v.amax(dim=0), -v.amin(dim=0)).double() for v in views]
+    precision = tuple(torch.finfo(view.dtype).eps / 2 for view in views)
+    return torch.maximum(before.scale, torch.cat(largest).detach()), _coarser(before, precision)
+
+
+def _coarser(a: Moments | Scatter, precision: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(map(max, a.precision, precision)) if a.precision else precision
 
 
 def has_lapack(tensor: Tensor) -> bool:
@@ -165,14 +169,15 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
     """Moments of the samples of both."""
     n, mean, distance = _merged_mean(a, b)
     factor = add_rows(a.factor.clone(), torch.cat([b.factor, distance[None]]))
-    return a._replace(n=n, mean=mean, factor=factor, scale=torch.maximum(a.scale, b.scale))
+    scale, trusted = torch.maximum(a.scale, b.scale), a.trusted and b.trusted
+    return Moments(n, mean, factor, scale, a.widths, trusted, _coarser(b, a.precision))
 
 
 def merge_scatters(a: Scatter, b: Scatter) -> Scatter:
     """Scatter of the samples of both."""
     n, mean, distance = _merged_mean(a, b)
     matrix = a.matrix + b.matrix + distance.outer(distance)
-    return Scatter(n, mean, matrix, torch.maximum(a.scale, b.scale))
+    return Scatter(n, mean, matrix, torch.maximum(a.scale, b.scale), _coarser(b, a.precision))
 
 
 def _merged_mean(a: Moments | Scatter, b: Moments | Scatter) -> tuple[int, Tensor, Tensor]:
@@ -183,9 +188,9 @@ def _merged_mean(a: Moments | Scatter, b: Moments | Scatter) -> tuple[int, Tenso
     return n, a.mean + distance * (b.n / n), distance * (a.n * b.n / n) ** 0.5
 
 
-def noise(n: int, scale: Float64[Tensor, "columns"]) -> Float64[Tensor, "columns"]:
-    """The largest norm that rounding alone may give a centred column: one below it is dead."""
-    return NOISE * n**0.5 * scale
+def noise(n: int, mean: Tensor, norm: Tensor, precision: float = 0.0) -> Float64[Tensor, "columns"]:
+    """The norm that rounding alone may give centred columns: one that has no more is dead."""
+    return max(NOISE, precision) * (norm.square() + n * mean.square()).sqrt()
 
 
 def moments_from_scatter(scatter: Scatter, widths: tuple[int, ...]) -> Moments:
@@ -198,7 +203,7 @@ def moments_from_scatter(scatter: Scatter, widths: tuple[int, ...]) -> Moments:
     norm = scatter.matrix.diagonal().clamp(min=0).sqrt()
     if not norm.isfinite().all():  # for the conclusions to refuse by name
         return Moments(scatter.n, scatter.mean, norm.diag(), scatter.scale, widths)
-    still = norm <= noise(scatter.n, scatter.scale)
+    still = norm <= noise(scatter.n, scatter.mean, norm)
     size = torch.where(still, 1.0, norm)
     correlation = (scatter.matrix / size).div_(size[:, None])
     correlation[still], correlation[:, still] = 0.0, 0.0
@@ -215,7 +220,15 @@ def moments_from_scatter(scatter: Scatter, widths: tuple[int, ...]) -> Moments:
         if not trusted:
             factor = factor @ torch.block_diag(*map(_present, views))  # type: ignore[no-untyped-call]
         factor = torch.linalg.qr(factor, mode="r").R
-    return Moments(scatter.n, scatter.mean, factor.mul_(size), scatter.scale, widths, trusted)
+    return Moments(
+        scatter.n,
+        scatter.mean,
+        factor.mul_(size),
+        scatter.scale,
+        widths,
+        trusted,
+        scatter.precision,
+    )
 
 
 def _present(correlation: Tensor) -> Tensor:

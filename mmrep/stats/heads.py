@@ -9,7 +9,7 @@ coordinates, is what is trained and what weight decay sees.
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,15 +22,17 @@ from mmrep.stats.cca import Basis
 from mmrep.stats.subspaces import CHUNK, Heads, check_labels, projected_heads
 
 MEMORY = 20  # pairs of steps and gradient changes that L-BFGS remembers
+REFRESH = 30  # evaluations after which the Hessian that it starts from is taken anew
+STAYING = 0.9  # heads are taken out of the batch where fewer than this share are left
 DECREASE = 1e-4  # share of the promised decrease that a step must bring (Nocedal & Wright 2006)
 
 
 class Retrained(NamedTuple):
     """Heads for projected features, one for each (basis, n), the n of the first basis first.
 
-    `loss` is the mean cross-entropy of the training samples, weighted by class; `gradient_norm`
-    that of the gradient of loss + weight_decay / 2 (|W|^2 + |b|^2). Since that is strongly convex,
-    it lies at most gradient_norm^2 / (2 weight_decay) above the optimum.
+    `loss` is the mean cross-entropy of the training samples, weighted by class, without penalty;
+    `gradient_norm` is of loss + weight_decay / 2 (|W|^2 + |b|^2). That sum is strongly convex and
+    lies at most gradient_norm^2 / (2 weight_decay) above its minimum.
     """
 
     heads: Heads
@@ -60,17 +62,19 @@ def retrain_heads(
     tolerance: float = 1e-6,
     max_evaluations: int = 1000,
 ) -> Retrained:
-    """Heads at the minimum of the cross-entropy of x projected on n components, for each (basis, n).
+    """Heads trained to convergence on x projected on n components, for each (basis, n).
 
     Minimised is loss + weight_decay / 2 (|W|^2 + |b|^2), as coupled weight decay on a linear layer
-    does, biases too; without it separable samples have no minimum and W has a free direction. Each
-    head stops where its gradient norm is at most `tolerance`. Where `max_evaluations` do not suffice
-    a warning says so, and `gradient_norm` which heads. `class_weight` as in PyTorch: the loss is the
-    weighted mean. An n above a basis' rank means the whole basis.
+    does, biases too; without it separable samples have no minimum and W has a free direction. The
+    minimum is one, whatever the start. Each head stops where its gradient norm is at most
+    `tolerance`; if `max_evaluations` do not suffice a warning says so, and `gradient_norm` for
+    which heads. `class_weight` as in PyTorch: the loss is the weighted mean. An n above a basis'
+    rank means the whole basis.
 
-    All heads descend together by L-BFGS. It starts from the Hessian where all classes are equally
-    likely, 1 / classes times the second moments of the projected features, plus weight_decay.
-    Memory: three matrices of units x units for each head.
+    All heads descend together by L-BFGS, on top of an approximate Hessian: weight_decay plus the
+    second moments of the projected features, at first as where all classes are equally likely, and
+    every 30 evaluations weighed anew by how unsure the head is of each sample. Memory: four
+    matrices of units x units for each head.
     """
     if not weight_decay > 0:
         raise ValueError(
@@ -116,7 +120,7 @@ def retrain_heads_by_recipe(
     optimizer must treat each number by itself, as SGD and Adam do: then one for all heads is the
     same as one for each.
 
-    The weight decay of `gradient_norm` is the optimizer's, taken as coupled.
+    The weight decay of `gradient_norm` is the optimizer's, taken as coupled (which AdamW's is not).
     """
     training = _training(x, label, class_weight, bases, components, len(bias))
     start = torch.cat([weight, bias[:, None]], dim=1).detach().double()
@@ -136,7 +140,7 @@ def retrain_heads_by_recipe(
             stepper.step()
         if schedule:
             schedule.step()
-    return _retrained(training, theta, stepper.defaults.get("weight_decay", 0.0))
+    return _retrained(training, theta, float(stepper.defaults["weight_decay"]))
 
 
 def _training(
@@ -214,11 +218,8 @@ def _minimum(
     max_evaluations: int,
 ) -> Float64[Tensor, "heads classes columns"]:
     """L-BFGS on all heads, each with its own step length; heads that are done leave the batch."""
-    moments = training.samples.T @ (training.samples * training.share[:, None])
-    hessian = training.maps @ moments @ training.maps.mT / theta.shape[1]
-    hessian.diagonal(dim1=1, dim2=2).add_(weight_decay)
-    factor = torch.linalg.cholesky(hessian)
-
+    likely = training.share / theta.shape[1]
+    factor = _hessian_factor(training, [likely], weight_decay)
     result = theta.clone()
     active = torch.arange(len(theta), device=theta.device)
     pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=MEMORY)
@@ -226,18 +227,20 @@ def _minimum(
     scale = torch.ones_like(value)
     direction = _direction(gradient, pairs, factor, scale)
     length = torch.ones_like(value)
-    for _ in range(max_evaluations):
+    for evaluation in range(max_evaluations):
         left = gradient.flatten(1).norm(dim=1) > tolerance
-        if not left.all():
+        if left.sum() < STAYING * len(left):
             result[active] = theta
             if not left.any():
                 break
             training = training._replace(maps=training.maps[left])
-            pairs = deque((tuple(part[left] for part in pair) for pair in pairs), maxlen=MEMORY)
+            pairs = deque(((s[left], c[left], w[left]) for s, c, w in pairs), maxlen=MEMORY)
             kept = (active, theta, value, gradient, direction, length, scale, factor)
             active, theta, value, gradient, direction, length, scale, factor = (
                 part[left] for part in kept
             )
+        if evaluation and evaluation % REFRESH == 0:
+            factor = _hessian_factor(training, _doubt(training, theta), weight_decay)
         step = length[:, None, None] * direction
         new_value, new_gradient = _objective(training, theta + step, weight_decay)
         # A slope that is still downhill proves a decrease where rounding hides it in the values.
@@ -258,6 +261,29 @@ def _minimum(
         length = torch.where(taken, 1.0, length / 2)
     result[active] = theta
     return result
+
+
+def _hessian_factor(
+    training: Training, weights: Iterable[Float64[Tensor, "samples"]], weight_decay: float
+) -> Float64[Tensor, "heads columns columns"]:
+    """Cholesky factor of each head's Hessian, were all its classes alike.
+
+    `weights` are what each sample's square counts, head by head or once for all.
+    """
+    samples, maps = training.samples, training.maps
+    moments = torch.stack([samples.T @ (weight[:, None] * samples) for weight in weights])
+    hessian = maps @ moments @ maps.mT
+    hessian.diagonal(dim1=1, dim2=2).add_(weight_decay)
+    return torch.linalg.cholesky(hessian)
+
+
+def _doubt(
+    training: Training, theta: Float64[Tensor, "heads classes columns"]
+) -> Iterator[Float64[Tensor, "samples"]]:
+    """The mean over classes of p (1 - p), sample by sample: little where a head is sure."""
+    for effective in theta @ training.maps:
+        p = (training.samples @ effective.T).softmax(dim=1)
+        yield training.share * (p * (1 - p)).mean(dim=1)
 
 
 def _direction(

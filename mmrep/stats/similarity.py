@@ -22,7 +22,7 @@ from mmrep.stats.cca import (
     cca_from_moments,
     components_of_variance,
     correlations_on,
-    two_views,
+    of_two_views,
     whitened,
 )
 from mmrep.stats.covariance import Moments, columns_of, moments_of
@@ -100,10 +100,8 @@ def svcca_from_moments(
 def svcca_components(moments: Moments, *, kept: float = 0.99, of: str = "singular_values") -> CCA:
     """CCA of the kept singular directions: correlations, directions and ranks behind `svcca`."""
     keep = partial(singular_directions, kept=kept, of=of)
-    x, y = (
-        whitened(moments, columns, name, keep=keep)
-        for columns, name in zip(two_views(moments), "xy", strict=True)
-    )
+    moments = of_two_views(moments)
+    x, y = (whitened(moments, view, name, keep=keep) for view, name in enumerate("xy"))
     return canonical(x, y, moments.n)
 
 
@@ -150,7 +148,8 @@ def pwcca_from_moments(moments: Moments, *, weights: str = "x", on: Moments | No
 def _google_pwcca(moments: Moments, epsilon: float = 1e-10) -> float:
     """PWCCA as google/svcca's programs compute it, on the side that keeps fewer units."""
     whiteners, factors, means = [], [], []
-    for columns in two_views(moments):
+    moments = of_two_views(moments)
+    for columns in (columns_of(moments, view) for view in (0, 1)):
         factor = moments.factor[:, columns]
         variance = factor.square().sum(dim=0)
         live = variance >= epsilon * variance.max()
@@ -261,7 +260,7 @@ def similarities(moments: Moments, rows: Sequence[int], columns: Sequence[int]) 
     all pairs, and each layer is decomposed once.
     """
     count = len(moments.widths) // 2
-    layers = [_layer(whitened(moments, columns_of(moments, i), f"layer {i}")) for i in range(count)]
+    layers = [_layer(whitened(moments, i, f"layer {i}")) for i in range(count)]
     crossed = torch.cat([layers[i].view.coordinates for i in rows], dim=1).T @ torch.cat(
         [layers[j].view.coordinates for j in columns], dim=1
     )

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Generator, Tensor
 
 from mmrep.stats.cca import CCA, Basis, cca_from_moments
-from mmrep.stats.covariance import Moments, dead, moments_of
+from mmrep.stats.covariance import Moments, moments_of
 
 METHODS = (
     "cca_highest",
@@ -137,8 +137,8 @@ def projected_heads(heads: Heads, bases: Sequence[Basis], components: Sequence[i
 
         W (P^T (x - mean) + mean) + b = (W P^T) x + (b + (W - W P^T) mean),  P = B_n B_n^+
     """
-    if min(components) < 0:
-        raise ValueError(f"components={list(components)} must not be negative")
+    if not components or min(components) < 0:
+        raise ValueError(f"components={list(components)}: give some, and none below 0")
     weight = heads.weight.detach().double()
     weight = weight.expand(len(bases) * len(components), *weight.shape[1:])
     n = torch.tensor(components, device=weight.device)[:, None, None]
@@ -230,10 +230,7 @@ def _orthogonal_axes(
 
 def _principal_axes(moments: Moments, width: int) -> Float64[Tensor, "axes units"]:
     """By the factor of the centred data, not by its covariance, whose axes have half the digits."""
-    factor = moments.factor[:width, :width]
-    norm = torch.linalg.vector_norm(factor, dim=0)
-    live = ~dead(moments.n, norm, moments.scale[:width])
-    axes = torch.linalg.svd(factor * live).Vh
+    axes = torch.linalg.svd(moments.factor[:width, :width]).Vh
     largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
     return axes * largest.sign()
 

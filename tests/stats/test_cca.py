@@ -96,6 +96,14 @@ def test_rounding_of_the_input_is_no_direction(dtype: torch.dtype) -> None:
     assert cca(torch.cat([X.to(dtype), constant], dim=1), y, variance_kept=1.0).x.rank == D
 
 
+def test_one_wild_sample_takes_no_direction_away() -> None:
+    x = with_condition(X, 1e3)
+    x[0] *= 1e6
+    exact = cca(x, Y, variance_kept=1.0)
+    assert_close(exact.correlations, by_projectors(x, Y), rtol=0, atol=1e-6)
+    assert cca(x.float(), Y, variance_kept=1.0).x.rank == D
+
+
 def test_scores_of_equal_number_correlate_and_others_do_not() -> None:
     found = cca(X, Y[:, :20], variance_kept=1.0)
     x = (X - found.x.mean) @ found.x.directions
