@@ -92,6 +92,23 @@ def test_products_are_trusted_only_where_no_direction_is_faint() -> None:
     assert moments_from_scatter(by_products(X, X), (5, 5)).trusted
 
 
+def test_where_products_fail_the_factor_is_taken_from_the_data() -> None:
+    faint = torch.cat([X, X[:, :1] + 1e-5 * Y[:, :1]], dim=1)
+    moments = moments_of(faint, Y)
+    assert moments.trusted
+    assert_close(moments.scale, torch.cat([faint, Y], dim=1).abs().amax(dim=0))
+    assert_close(moments.factor.T @ moments.factor, scatter_of(faint, Y))
+    assert abs(float(moments.factor[5, 5])) == pytest.approx(residual(faint[:, 5], X), rel=1e-9)
+
+
+def residual(unit: Tensor, others: Tensor) -> float:
+    """The norm of what a unit has beyond the others, by least squares."""
+    columns = torch.cat([others, torch.ones(len(others), 1).double()], dim=1)
+    return float(
+        (unit - columns @ torch.linalg.lstsq(columns, unit[:, None]).solution[:, 0]).norm()
+    )
+
+
 def test_views_of_different_length_are_refused() -> None:
     with pytest.raises(ValueError, match=r"views have \[600, 599\] samples: row i of each"):
         moments_of(X, Y[1:])

@@ -171,7 +171,9 @@ def test_wrong_input_is_refused_by_name() -> None:
         pwcca(X, Y, weights="z")
     with pytest.raises(ValueError, match="CKA of 3 samples: give at least 4"):
         cka(X[:3], Y[:3])
-    with pytest.raises(ValueError, match="layer 0 does not vary over the 200 samples: CKA has no meaning"):
+    with pytest.raises(
+        ValueError, match="layer 0 does not vary over the 200 samples: CKA has no meaning"
+    ):
         cka(torch.ones(200, 2), Y)
     with pytest.raises(ValueError, match="8 samples do not exceed the rank of x"):
         svcca(X[:8], Y[:8])
