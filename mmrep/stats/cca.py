@@ -52,7 +52,10 @@ class CCA(NamedTuple):
 
 
 class Whitened(NamedTuple):
-    """A view in orthonormal coordinates: `coordinates` for the rows of the moments' factor."""
+    """A view in orthonormal coordinates: `coordinates` of the first rows of the moments' factor.
+
+    The factor is triangular: below the view's last column there is nothing of it.
+    """
 
     coordinates: Float64[Tensor, "rows components"]
     basis: Basis
@@ -148,9 +151,7 @@ def whitened(
     directions, inverse = factor.new_zeros(len(norm), rank), factor.new_zeros(rank, len(norm))
     directions[live] = freedom * forward / size[:, None]
     inverse[:, live] = back * size / freedom
-    rows = moments.factor.new_zeros(len(moments.factor), rank)
-    rows[: columns.stop] = coordinates
-    return Whitened(rows, Basis(directions, inverse, moments.mean[columns]))
+    return Whitened(coordinates, Basis(directions, inverse, moments.mean[columns]))
 
 
 def _independent(scaled: Tensor, rounding: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -209,9 +210,15 @@ def _units(moments: Moments, view: int, name: str) -> tuple[Tensor, Tensor, Tens
     return factor, norm, rounding, norm > rounding
 
 
+def products(x: Whitened, y: Whitened) -> Float64[Tensor, "x_components y_components"]:
+    """Q_x^T Q_y."""
+    shared = min(len(x.coordinates), len(y.coordinates))
+    return x.coordinates[:shared].T @ y.coordinates[:shared]
+
+
 def canonical(x: Whitened, y: Whitened, n: int) -> CCA:
     """CCA of two whitened views."""
-    left, correlations, right = torch.linalg.svd(x.coordinates.T @ y.coordinates)
+    left, correlations, right = torch.linalg.svd(products(x, y))
     left, right = left.clone(), right.T.clone()
     pairs = len(correlations)
     # What correlates with nothing is an arbitrary basis of a subspace: order it by variance.

@@ -23,6 +23,7 @@ from mmrep.stats.cca import (
     components_of_variance,
     correlations_on,
     of_two_views,
+    products,
     whitened,
 )
 from mmrep.stats.covariance import Moments, columns_of, moments_of
@@ -261,17 +262,12 @@ def similarities(moments: Moments, rows: Sequence[int], columns: Sequence[int]) 
     """
     count = len(moments.widths) // 2
     layers = [_layer(whitened(moments, i, f"layer {i}")) for i in range(count)]
-    crossed = torch.cat([layers[i].view.coordinates for i in rows], dim=1).T @ torch.cat(
-        [layers[j].view.coordinates for j in columns], dim=1
-    )
-    table = crossed.new_empty(3, len(rows), len(columns))
-    ranks = [layer.view.basis.rank for layer in layers]
-    for r, strip in enumerate(torch.split(crossed, [ranks[i] for i in rows])):
-        for c, part in enumerate(torch.split(strip, [ranks[j] for j in columns], dim=1)):
-            table[:, r, c] = _pair(layers[rows[r]], layers[columns[c]], part)
+    pairs = [torch.stack([_pair(layers[i], layers[j]) for j in columns]) for i in rows]
+    cca, svcca, pwcca = torch.stack(pairs).unbind(dim=2)
     cka = _cka(moments, rows, columns, unbiased=True)
+    ranks = [layer.view.basis.rank for layer in layers]
     kept = [layer.directions for layer in layers]
-    return Similarities(table[0], table[1], table[2], cka, ranks, kept)
+    return Similarities(cca, svcca, pwcca, cka, ranks, kept)
 
 
 class _Layer(NamedTuple):
@@ -289,7 +285,8 @@ def _layer(view: Whitened) -> _Layer:
     return _Layer(view, principal, components, singular_directions(values, 0.99, "singular_values"))
 
 
-def _pair(x: _Layer, y: _Layer, crossed: Tensor) -> Tensor:
+def _pair(x: _Layer, y: _Layer) -> Float64[Tensor, "measures"]:
+    crossed = products(x.view, y.view)
     left, correlations, _ = torch.linalg.svd(crossed, full_matrices=False)
     weights = (left.T @ x.view.basis.inverse).abs().sum(dim=1)
     turned = x.principal.T @ crossed @ y.principal
