@@ -5,19 +5,18 @@ from typing import Any
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
-from torchmetrics import Metric
 
+from mmrep.metrics.accumulator import Accumulator
 from mmrep.stats.information import Range
 
 
-class Extrema(Metric):
+class Extrema(Accumulator):
     """Each unit's range, however the samples are split over batches and ranks.
 
     Without samples the range is from infinity to minus infinity, and a unit that has answered NaN
     has NaN; `bin_range` and `Histogram` refuse both.
     """
 
-    full_state_update = False
     lowest: Float64[Tensor, "units"]
     highest: Float64[Tensor, "units"]
 

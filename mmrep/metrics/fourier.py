@@ -4,8 +4,8 @@ from typing import Any
 
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
-from torchmetrics import Metric
 
+from mmrep.metrics.accumulator import Accumulator
 from mmrep.stats.fourier import (
     FourierSums,
     add_maps,
@@ -15,7 +15,7 @@ from mmrep.stats.fourier import (
 )
 
 
-class FourierMoments(Metric):
+class FourierMoments(Accumulator):
     """`dft_cca` of two layers' maps, however their samples are split over batches and ranks.
 
     `channels` are those of the two layers, `size` is the (height, width) of the first one's maps
@@ -30,7 +30,6 @@ class FourierMoments(Metric):
     nor does `dft_cca` on maps in memory.
     """
 
-    full_state_update = False
     n: Int64[Tensor, ""]
     power: Float64[Tensor, "units"]
     total: Float64[Tensor, "blocks 2 units"]

@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
-from torchmetrics import Metric
 
+from mmrep.metrics.accumulator import Accumulator
 from mmrep.stats.information import Range, count_responses
 
 
-class Histogram(Metric):
+class Histogram(Accumulator):
     """`count_responses` of all samples, however these are split over batches and ranks.
 
     Counts add up only over the bins of one range, so every rank is given the same beforehand: that
@@ -19,7 +19,6 @@ class Histogram(Metric):
     over the same samples differ in their last digits, widen the range by that much.
     """
 
-    full_state_update = False
     counts: Int64[Tensor, "stimuli bins units"]
     lowest: Float64[Tensor, "units"]
     highest: Float64[Tensor, "units"]

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
-from torchmetrics import Metric
 
+from mmrep.metrics.accumulator import Accumulator
 from mmrep.stats.covariance import (
     Moments,
     Scatter,
@@ -23,7 +23,7 @@ from mmrep.stats.covariance import (
 ROWS = 4  # of a state below its matrix: mean, scale, precision, count
 
 
-class RunningMoments(Metric):
+class RunningMoments(Accumulator):
     """Moments of views side by side, however their samples are split over batches and ranks.
 
     By "factor" every batch updates a QR decomposition, which is right on every input. By
@@ -35,7 +35,6 @@ class RunningMoments(Metric):
     gather of it, and a rank without samples adds nothing.
     """
 
-    full_state_update = False
     state: Float64[Tensor, "rows columns"]
 
     def __init__(self, *widths: int, by: str = "factor", **kwargs: Any) -> None:
@@ -65,23 +64,22 @@ class RunningMoments(Metric):
         if self.by == "factor":
             return unpacked_moments(self.state, self.widths)
         moments = moments_from_scatter(unpacked_scatter(self.state, self.widths), self.widths)
-        if not moments.trusted:
+        if not moments.trusted and moments.n > max(self.widths):
             warnings.warn(
                 "the views' units are so nearly dependent that sums of products cannot tell faint "
                 "directions from absent ones: use RunningMoments(by='factor')",
-                stacklevel=2,
+                stacklevel=3,
             )
         return moments
 
 
-class ChunkedMoments(Metric):
+class ChunkedMoments(Accumulator):
     """Moments of chunks of the samples, for what needs more than the sum: intervals and floors.
 
     Sample i belongs to chunk i modulo `chunks`, so neither batches nor ranks decide. The states are
     those of `RunningMoments`, by "factor", one for each chunk.
     """
 
-    full_state_update = False
     state: Float64[Tensor, "chunks rows columns"]
 
     def __init__(self, *widths: int, chunks: int = 20, **kwargs: Any) -> None:
@@ -97,6 +95,8 @@ class ChunkedMoments(Metric):
     def update(self, index: Int[Tensor, "samples"], *views: Float[Tensor, "samples _"]) -> None:
         """Takes samples in; `index` is each sample's number in its data set."""
         _check_views(views, self.widths)
+        if len(index) != len(views[0]):
+            raise ValueError(f"{len(index)} numbers for {len(views[0])} samples: give one for each")
         chunk = index.to(views[0].device) % len(self.state)
         with torch.inference_mode():
             for number, state in enumerate(self.state):
@@ -165,7 +165,7 @@ def _checked_widths(widths: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _check_views(views: tuple[Tensor, ...], widths: tuple[int, ...]) -> None:
+    check_views(views)
     given = tuple(view.shape[1] for view in views)
     if given != widths:
         raise ValueError(f"views of {given} columns, where {widths} were announced")
-    check_views(views)

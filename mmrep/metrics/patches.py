@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
-from torchmetrics import Metric
 
+from mmrep.metrics.accumulator import Accumulator
 from mmrep.stats.energy import PatchSums, patch_sums
 
 
-class PatchMoments(Metric):
+class PatchMoments(Accumulator):
     """Number, sum and summed outer product of all windows of `size` x `size` inside the images.
 
     `axes_from_sums(*moments.compute())` has their axes. The sums are float64 and of the images as
@@ -19,7 +19,6 @@ class PatchMoments(Metric):
     is nothing for normalised images, and less than one digit for [0, 255].
     """
 
-    full_state_update = False
     n: Int64[Tensor, ""]
     total: Float64[Tensor, "dimensions"]
     outer: Float64[Tensor, "dimensions dimensions"]

@@ -5,19 +5,18 @@ from typing import Any
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
-from torchmetrics import Metric
 
+from mmrep.metrics.accumulator import Accumulator
 from mmrep.stats.subspaces import Heads, confusion
 
 
-class ProjectionConfusion(Metric):
+class ProjectionConfusion(Accumulator):
     """`confusion` of many heads at once, however the samples are split over batches and ranks.
 
     The heads are those of `projected_heads`, one for each (basis, n), and are saved with the
     counts; `scores_from_counts` turns counts into curves.
     """
 
-    full_state_update = False
     counts: Int64[Tensor, "heads classes classes"]
     weight: Float64[Tensor, "heads classes units"]
     bias: Float64[Tensor, "heads classes"]

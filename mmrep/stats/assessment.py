@@ -1,9 +1,11 @@
 """What a similarity is worth: its floor under no relation, its spread, its held-out value."""
 
 import inspect
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Float64
@@ -18,13 +20,18 @@ from mmrep.stats.covariance import (
     moments_of,
 )
 
+CHUNKS = 8  # fewer tell no spread
+SATURATED = 1e-9  # how near to 1 a resample's value is where its samples do not exceed the rank
+
 
 class Assessment(NamedTuple):
     """A similarity and what it is to be read against.
 
-    `floor` is its mean over data whose samples no longer belong together. `low` and `high` are the
-    95 % interval of the bootstrap, moved so that its mean is `value`: drawing samples twice makes
-    any two views more alike, so its width is meant and not its place. `held_out` is fitted on one
+    `floor` is its mean over data whose samples no longer belong together. `low` and `high` are a
+    95 % interval. That of samples is the bootstrap's, moved so that its mean is `value`, since
+    drawing samples twice makes any two views more alike; it is too wide where samples are few for
+    the units, and NaN where all that was drawn has correlations of 1. That of chunks is the
+    jackknife's. `held_out` is fitted on one
     half of the samples and evaluated on the other, the mean of both ways; NaN where half of them do
     not exceed the rank. `ranks` are both views' numerical ranks. `chunks` is the number of sums
     that floor, interval and halves were made of in a stream, 0 where it was the samples themselves.
@@ -53,7 +60,7 @@ def assess(
     `measure(x, y)` is any of `mmrep.stats.similarity`, or any function of two views. One that has
     no keyword `on` gets as its held-out value the mean canonical correlation of `cca`.
     """
-    _check(permutations, resamples)
+    _check(permutations=permutations, resamples=resamples)
     n = len(x)
     value = measure(x, y)
 
@@ -85,37 +92,50 @@ def assess_chunks(
     chunks: Sequence[Moments],
     *,
     permutations: int = 100,
-    resamples: int = 200,
     generator: torch.Generator,
 ) -> Assessment:
     """As `assess`, in a stream: from the moments of chunks of samples (`ChunkedMoments`).
 
-    `measure` is one of the functions of moments in `mmrep.stats.similarity`. The interval draws
-    chunks, not samples. The floor gives each chunk's share of the products between the views, less
-    its part of the relation that all chunks have in common, a random sign: what is left is the size
-    of chance. At least 8 chunks are needed, and 20 or more are better.
+    `measure` is one of the functions of moments in `mmrep.stats.similarity`. The interval is the
+    value's and 1.96 standard errors of the jackknife, which leaves out one chunk after the other.
+    The floor gives each chunk's share of the products between the views, less its part of the
+    relation that all chunks have in common, a random sign: what is left is the size of chance. It
+    rests on sums of products, the rest on factors. At least 8 chunks are needed, better 20.
     """
-    _check(permutations, resamples)
-    count = len(chunks)
-    if count < 8 or min(chunk.n for chunk in chunks) == 0:
+    _check(permutations=permutations)
+    if len(chunks) < CHUNKS or min(chunk.n for chunk in chunks) == 0:
         sizes = [chunk.n for chunk in chunks]
-        raise ValueError(f"chunks of {sizes} samples: give at least 8, none of them empty")
+        raise ValueError(f"chunks of {sizes} samples: give at least {CHUNKS}, none of them empty")
     whole = reduce(merge_moments, chunks)
     value = measure(whole)
     sums = _Sums.of(chunks, whole)
-
-    def draw() -> Tensor:
-        picks = torch.randint(count, (count,), generator=generator)
-        return picks.bincount(minlength=count).to(whole.mean)
-
-    def signs() -> Tensor:
-        return (2 * torch.randint(2, (count,), generator=generator) - 1).to(whole.mean)
-
-    floor = [measure(sums.without_relation(signs())) for _ in range(permutations)]
-    spread = [measure(sums.resampled(draw())) for _ in range(resamples)]
+    floor = []
+    for _ in range(permutations):
+        signs = 2 * torch.randint(2, (len(chunks),), generator=generator) - 1
+        floor.append(measure(sums.without_relation(signs.to(whole.mean))))
+    left_out = torch.tensor([measure(one) for one in _all_but_one(chunks)], dtype=torch.float64)
+    error = float(left_out.std(correction=0)) * (len(chunks) - 1) ** 0.5
     halves = [reduce(merge_moments, chunks[start::2]) for start in (0, 1)]
-    both = _both_ways(lambda fit, on: measure(fit, on=on), *halves)
-    return Assessment(value, _mean(floor), *_interval(value, spread), both, _ranks(whole), count)
+    return Assessment(
+        value,
+        _mean(floor),
+        value - 1.96 * error,
+        value + 1.96 * error,
+        _both_ways(lambda fit, on: measure(fit, on=on), *halves),
+        _ranks(whole),
+        len(chunks),
+    )
+
+
+def _all_but_one(chunks: Sequence[Moments]) -> Iterator[Moments]:
+    """The moments of all chunks but the first, but the second, and so on: three merges each."""
+    before = [None, *accumulate(chunks, merge_moments)]
+    after = [None, *accumulate(reversed(chunks), merge_moments)][::-1]
+    for start, end in zip(before[:-1], after[1:], strict=True):
+        if start is None or end is None:
+            yield cast(Moments, start or end)
+        else:
+            yield merge_moments(start, end)
 
 
 class _Sums(NamedTuple):
@@ -135,13 +155,6 @@ class _Sums(NamedTuple):
             torch.stack([chunk.factor.T @ chunk.factor for chunk in chunks]),
         )
 
-    def resampled(self, times: Float64[Tensor, "chunks"]) -> Moments:
-        n = times * self.n
-        mean = n @ self.mean / n.sum()
-        away = self.mean - mean
-        matrix = torch.tensordot(times, self.scatter, 1) + (away * n[:, None]).T @ away
-        return self._moments(int(n.sum()), self.whole.mean + mean, matrix)
-
     def without_relation(self, signs: Float64[Tensor, "chunks"]) -> Moments:
         products = self.scatter + self.n[:, None, None] * self.mean[:, :, None] * self.mean[:, None]
         total = products.sum(dim=0)
@@ -153,20 +166,18 @@ class _Sums(NamedTuple):
         )
         side = self._side()
         matrix = torch.where(side[:, None] == side, total, chance)
-        return self._moments(self.whole.n, self.whole.mean, matrix)
+        whole = self.whole
+        scatter = Scatter(whole.n, whole.mean, matrix, whole.scale, whole.precision)
+        return moments_from_scatter(scatter, whole.widths)
 
     def _side(self) -> Tensor:
         """Which of the two views each column belongs to: views and norms alternate."""
         sides = [torch.full((width,), i % 2) for i, width in enumerate(self.whole.widths)]
         return torch.cat(sides).to(self.whole.mean.device)
 
-    def _moments(self, n: int, mean: Tensor, matrix: Tensor) -> Moments:
-        scatter = Scatter(n, mean, matrix, self.whole.scale, self.whole.precision)
-        return moments_from_scatter(scatter, self.whole.widths)
 
-
-def _check(permutations: int, resamples: int) -> None:
-    for name, value in (("permutations", permutations), ("resamples", resamples)):
+def _check(**numbers: int) -> None:
+    for name, value in numbers.items():
         if value < 2:
             raise ValueError(f"{name}={value}: give at least 2")
 
@@ -176,7 +187,7 @@ def _both_ways(held_out: Callable[[Any, Any], float], first: Any, second: Any) -
         return (held_out(first, second) + held_out(second, first)) / 2
     except ValueError as error:
         if "do not exceed the rank" in str(error):
-            return float("nan")
+            return math.nan
         raise
 
 
@@ -186,6 +197,8 @@ def _mean(values: list[float]) -> float:
 
 def _interval(value: float, spread: list[float]) -> tuple[float, float]:
     around = torch.tensor(spread, dtype=torch.float64)
+    if abs(value - 1) > SATURATED and ((around - 1).abs() < SATURATED).any():
+        return math.nan, math.nan
     ends = torch.quantile(around - around.mean(), around.new_tensor([0.025, 0.975]))
     return value + float(ends[0]), value + float(ends[1])
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmrep.stats.covariance import Moments, columns_of, moments_of, noise
 
+VARIANCE_KEPT = 0.9999  # before CCA, in Moreau et al. 2021
 RANK = 1e-10  # least singular value, of the largest, that counts as a direction at all
 
 
@@ -65,7 +66,7 @@ def cca(
     x: Float[Tensor, "samples x_units"],
     y: Float[Tensor, "samples y_units"],
     *,
-    variance_kept: float = 0.9999,
+    variance_kept: float = VARIANCE_KEPT,
     ridge: float = 0.0,
 ) -> CCA:
     """CCA of two views of the same samples.
@@ -75,18 +76,23 @@ def cca(
     rank. `ridge` is the published programs' epsilon (1e-10 there), against the largest variance of
     each view; it moves the correlations of faint units by as much as 0.05 and is for comparison.
 
+    A direction that is no more than the rounding of a view's numbers is none: features of a network
+    belong here as they are, in float32, and not turned into float64 beforehand.
+
     Raises:
         ValueError: where the samples do not exceed a view's rank, which makes every correlation 1.
     """
     return cca_from_moments(moments_of(x, y), variance_kept=variance_kept, ridge=ridge)
 
 
-def cca_from_moments(moments: Moments, *, variance_kept: float = 0.9999, ridge: float = 0.0) -> CCA:
+def cca_from_moments(
+    moments: Moments, *, variance_kept: float = VARIANCE_KEPT, ridge: float = 0.0
+) -> CCA:
     """CCA from the moments of two views, as `cca`; two of equal width if no widths are given."""
     if not 0 < variance_kept <= 1:
         raise ValueError(f"variance_kept={variance_kept} is not above 0 and at most 1")
-    if ridge < 0:
-        raise ValueError(f"ridge={ridge} is negative; 0 means none")
+    if not ridge >= 0:
+        raise ValueError(f"ridge={ridge} must be 0, which means none, or more")
     keep = None if variance_kept == 1 else partial(components_of_variance, kept=variance_kept)
     moments = of_two_views(moments)
     x = whitened(moments, 0, "x", keep=keep, ridge=ridge)
@@ -202,9 +208,9 @@ def _units(moments: Moments, view: int, name: str) -> tuple[Tensor, Tensor, Tens
         raise ValueError(f"{moments.n} samples have no covariance: give at least 2")
     columns = columns_of(moments, view)
     factor, mean = moments.factor[: columns.stop, columns], moments.mean[columns]
-    if not mean.isfinite().all():
-        raise ValueError(f"{name} holds NaN or infinite values")
     norm = torch.linalg.vector_norm(factor, dim=0)
+    if not (mean.isfinite().all() and norm.isfinite().all()):
+        raise ValueError(f"{name} holds NaN or infinite values, or some too large to be squared")
     precision = moments.precision[view] if moments.precision else 0.0
     rounding = noise(moments.n, mean, norm, precision)
     return factor, norm, rounding, norm > rounding
@@ -242,8 +248,14 @@ def correlations_on(fit: CCA, moments: Moments) -> Float64[Tensor, "pairs"]:
 
     0 where a score does not vary over them.
     """
-    pairs = len(fit.correlations)
-    moments = of_two_views(moments)
+    pairs, moments = len(fit.correlations), of_two_views(moments)
+    if moments.n < 2 or not moments.mean.isfinite().all():
+        raise ValueError(
+            f"the {moments.n} samples to correlate on must be 2 or more, without NaN or infinity"
+        )
+    widths = (len(fit.x.mean), len(fit.y.mean))
+    if moments.widths[:2] != widths:
+        raise ValueError(f"fitted on views of {widths} units, evaluated on {moments.widths[:2]}")
     x, y = (
         moments.factor[:, columns_of(moments, view)] @ basis.directions[:, :pairs]
         for view, basis in enumerate((fit.x, fit.y))

@@ -10,7 +10,7 @@ symmetric product, fast) or its triangular factor (one QR update, which does not
 condition number).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from torch import Tensor
 
 EPS = torch.finfo(torch.float64).eps
 NOISE = 64 * EPS  # of its size: what summation in float64 may leave of a constant
+ARITHMETIC = 16 * 2**-24  # what float32 layers, which sum up hundreds of products, leave at most
 BLOCK = 256  # rows taken at once: enough for the processor, few enough for its cache
 PANEL = 32  # columns that the QR update treats at once; 16 to 64 are as fast
 TRUSTED = 1e-8  # least eigenvalue of a view's correlation matrix for which products are believed
@@ -34,7 +35,7 @@ class Moments(NamedTuple):
     of centred columns. `scale` is each column's largest absolute value. `widths` are the columns of
     each view; without them, two views of equal width are meant. `trusted` is False where sums of
     products have lost what the conclusions rest on. `precision` is, for each view, the relative
-    rounding of the numbers that it came in, such as 6e-8 of float32; float64's if it is not given.
+    rounding of its numbers as their type tells it, 1e-6 of float32; float64's if it is not given.
     """
 
     n: int
@@ -74,11 +75,22 @@ def moments_of(*views: Float[Tensor, "_ _"]) -> Moments:
     return add_to_moments(Moments(0, zeros, zeros.diag(), zeros, widths), views)
 
 
-def check_views(views: tuple[Tensor, ...]) -> None:
-    """Refuses views whose rows cannot be the same samples."""
+def check_views(views: Sequence[Tensor]) -> None:
+    """Refuses what is no views of the same samples."""
+    for view in views:
+        if not isinstance(view, Tensor):
+            raise ValueError(f"a view is a {type(view).__name__}: give torch tensors")
+        if view.ndim != 2 or not view.shape[1] or not view.is_floating_point():
+            raise ValueError(
+                f"a view of shape {tuple(view.shape)} and type {view.dtype}: give samples x units, "
+                "at least one unit, in floating point (maps: flatten them, or see dft_cca)"
+            )
     lengths = [len(view) for view in views]
     if len(set(lengths)) > 1:
         raise ValueError(f"views have {lengths} samples: row i of each must be the same sample")
+    devices = [str(view.device) for view in views]
+    if len(set(devices)) > 1:
+        raise ValueError(f"views are on {devices}: bring them to one device")
 
 
 def add_to_scatter(scatter: Scatter, views: tuple[Float[Tensor, "_ _"], ...]) -> Scatter:
@@ -97,7 +109,7 @@ def add_to_moments(moments: Moments, views: tuple[Float[Tensor, "_ _"], ...]) ->
         n, mean, rows = _centred(n, mean, block)
         factor = add_rows(factor, rows)
     scale, precision = _size_and_precision(moments, views)
-    return Moments(n, mean, factor, scale, moments.widths, moments.trusted, precision)
+    return moments._replace(n=n, mean=mean, factor=factor, scale=scale, precision=precision)
 
 
 def _blocks(views: tuple[Tensor, ...]) -> Iterator[Tensor]:
@@ -133,16 +145,22 @@ def _size_and_precision(
     if not len(views[0]):
         return before.scale, before.precision
     largest = [torch.maximum(v.amax(dim=0), -v.amin(dim=0)).double() for v in views]
-    precision = tuple(torch.finfo(view.dtype).eps / 2 for view in views)
-    return torch.maximum(before.scale, torch.cat(largest).detach()), _coarser(before, precision)
+    scale = torch.maximum(before.scale, torch.cat(largest).detach())
+    return scale, _coarser(before.precision, tuple(_rounding(view.dtype) for view in views))
 
 
-def _coarser(a: Moments | Scatter, precision: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(map(max, a.precision, precision)) if a.precision else precision
+def _rounding(dtype: torch.dtype) -> float:
+    """The relative error of a layer's output of this type."""
+    half = torch.finfo(dtype).eps / 2
+    return half if dtype == torch.float64 else max(half, ARITHMETIC)
+
+
+def _coarser(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(map(max, a, b)) if a and b else a or b
 
 
 def has_lapack(tensor: Tensor) -> bool:
-    """Whether NumPy's libraries reach the tensor's memory."""
+    """Whether NumPy's and SciPy's libraries reach the tensor's memory: on the CPU they do."""
     return tensor.is_cpu
 
 
@@ -151,8 +169,8 @@ def add_products(matrix: Tensor, rows: Tensor) -> Tensor:
     if not has_lapack(rows):
         return matrix.addmm_(rows.T, rows)
     # A row-major lower triangle is a column-major upper one: nothing is copied.
-    dsyrk(1.0, rows.numpy().T, beta=1.0, c=matrix.numpy().T, overwrite_c=1)
-    return matrix
+    summed = dsyrk(1.0, rows.numpy().T, beta=1.0, c=matrix.numpy().T, overwrite_c=1)
+    return torch.from_numpy(summed.T)
 
 
 def add_rows(factor: Tensor, rows: Tensor) -> Tensor:
@@ -167,17 +185,25 @@ def add_rows(factor: Tensor, rows: Tensor) -> Tensor:
 
 def merge_moments(a: Moments, b: Moments) -> Moments:
     """Moments of the samples of both."""
+    if a.widths != b.widths:
+        raise ValueError(f"moments of widths {a.widths} and {b.widths} are not of the same views")
     n, mean, distance = _merged_mean(a, b)
-    factor = add_rows(a.factor.clone(), torch.cat([b.factor, distance[None]]))
-    scale, trusted = torch.maximum(a.scale, b.scale), a.trusted and b.trusted
-    return Moments(n, mean, factor, scale, a.widths, trusted, _coarser(b, a.precision))
+    return a._replace(
+        n=n,
+        mean=mean,
+        factor=add_rows(a.factor.clone(), torch.cat([b.factor, distance[None]])),
+        scale=torch.maximum(a.scale, b.scale),
+        trusted=a.trusted and b.trusted,
+        precision=_coarser(a.precision, b.precision),
+    )
 
 
 def merge_scatters(a: Scatter, b: Scatter) -> Scatter:
     """Scatter of the samples of both."""
     n, mean, distance = _merged_mean(a, b)
     matrix = a.matrix + b.matrix + distance.outer(distance)
-    return Scatter(n, mean, matrix, torch.maximum(a.scale, b.scale), _coarser(b, a.precision))
+    precision = _coarser(a.precision, b.precision)
+    return Scatter(n, mean, matrix, torch.maximum(a.scale, b.scale), precision)
 
 
 def _merged_mean(a: Moments | Scatter, b: Moments | Scatter) -> tuple[int, Tensor, Tensor]:

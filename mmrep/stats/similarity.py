@@ -17,6 +17,7 @@ from torch import Tensor
 from mmrep.stats.assessment import Assessment, assess, assess_chunks
 from mmrep.stats.cca import (
     CCA,
+    VARIANCE_KEPT,
     Whitened,
     canonical,
     cca_from_moments,
@@ -26,7 +27,7 @@ from mmrep.stats.cca import (
     products,
     whitened,
 )
-from mmrep.stats.covariance import Moments, columns_of, moments_of
+from mmrep.stats.covariance import Moments, check_views, columns_of, moments_of
 from mmrep.stats.fourier import dft_cca
 
 __all__ = [
@@ -48,14 +49,15 @@ __all__ = [
     "with_norms",
 ]
 
-Views = tuple[Float[Tensor, "samples _"], Float[Tensor, "samples _"]]
+SINGULAR_VALUES_KEPT = 0.99  # of their sum, in Raghu et al. 2017
+Views = tuple[Float[Tensor, "others _"], Float[Tensor, "others _"]]
 
 
 def mean_cca(
     x: Float[Tensor, "samples x_units"],
     y: Float[Tensor, "samples y_units"],
     *,
-    variance_kept: float = 0.9999,
+    variance_kept: float = VARIANCE_KEPT,
     on: Views | None = None,
 ) -> float:
     """Mean canonical correlation, over as many as the smaller rank; `variance_kept` as in `cca`."""
@@ -63,7 +65,7 @@ def mean_cca(
 
 
 def mean_cca_from_moments(
-    moments: Moments, *, variance_kept: float = 0.9999, on: Moments | None = None
+    moments: Moments, *, variance_kept: float = VARIANCE_KEPT, on: Moments | None = None
 ) -> float:
     """As `mean_cca`."""
     fit = cca_from_moments(moments, variance_kept=variance_kept)
@@ -74,7 +76,7 @@ def svcca(
     x: Float[Tensor, "samples x_units"],
     y: Float[Tensor, "samples y_units"],
     *,
-    kept: float = 0.99,
+    kept: float = SINGULAR_VALUES_KEPT,
     of: str = "singular_values",
     on: Views | None = None,
 ) -> float:
@@ -90,7 +92,7 @@ def svcca(
 def svcca_from_moments(
     moments: Moments,
     *,
-    kept: float = 0.99,
+    kept: float = SINGULAR_VALUES_KEPT,
     of: str = "singular_values",
     on: Moments | None = None,
 ) -> float:
@@ -98,7 +100,9 @@ def svcca_from_moments(
     return float(_correlations(svcca_components(moments, kept=kept, of=of), on).mean())
 
 
-def svcca_components(moments: Moments, *, kept: float = 0.99, of: str = "singular_values") -> CCA:
+def svcca_components(
+    moments: Moments, *, kept: float = SINGULAR_VALUES_KEPT, of: str = "singular_values"
+) -> CCA:
     """CCA of the kept singular directions: correlations, directions and ranks behind `svcca`."""
     keep = partial(singular_directions, kept=kept, of=of)
     moments = of_two_views(moments)
@@ -129,7 +133,7 @@ def pwcca(
     depends on the side, and where several correlations are equal, on which of their variates an
     algorithm happens to return. "google" is the published program's number: variates without their
     whitening and with the units' means added, so that even a variate's arbitrary sign counts;
-    uncentred units; the side of fewer units; epsilon 1e-10.
+    uncentred units; the side of fewer units; epsilon 1e-10. It has no value `on` other samples.
     """
     return pwcca_from_moments(moments_of(x, y), weights=weights, on=_moments_on(on))
 
@@ -139,6 +143,8 @@ def pwcca_from_moments(moments: Moments, *, weights: str = "x", on: Moments | No
     if weights not in ("x", "y", "google"):
         raise ValueError(f"weights={weights!r} is none of 'x', 'y', 'google'")
     if weights == "google":
+        if on is not None:
+            raise ValueError("weights='google' has no value on other samples: take 'x' or 'y'")
         return _google_pwcca(moments)
     fit = cca_from_moments(moments, variance_kept=1.0)
     basis = fit.x if weights == "x" else fit.y
@@ -148,6 +154,7 @@ def pwcca_from_moments(moments: Moments, *, weights: str = "x", on: Moments | No
 
 def _google_pwcca(moments: Moments, epsilon: float = 1e-10) -> float:
     """PWCCA as google/svcca's programs compute it, on the side that keeps fewer units."""
+    cca_from_moments(moments, variance_kept=1.0, ridge=epsilon)  # refuses what has no CCA
     whiteners, factors, means = [], [], []
     moments = of_two_views(moments)
     for columns in (columns_of(moments, view) for view in (0, 1)):
@@ -187,7 +194,11 @@ def cka(
     Raises:
         ValueError: for fewer than 4 samples, or a view that does not vary.
     """
-    return cka_from_moments(moments_of(*with_norms(*(on or (x, y)))), unbiased=unbiased)
+    views = on or (x, y)
+    check_views(views)
+    # Squared norms lose the digits that a large mean takes.
+    around_mean = (view.double() - view.double().mean(dim=0) for view in views)
+    return cka_from_moments(moments_of(*with_norms(*around_mean)), unbiased=unbiased)
 
 
 def cka_from_moments(
@@ -203,6 +214,7 @@ def with_norms(*views: Float[Tensor, "samples _"]) -> tuple[Float[Tensor, "sampl
     Unbiased HSIC needs products of squared norms of centred rows, and these are linear in the
     squared norms and the rows: moments of both hold all of it.
     """
+    check_views(views)
     return *views, *(view.double().square().sum(dim=1, keepdim=True) for view in views)
 
 
@@ -212,12 +224,13 @@ def _cka(
     n, count = moments.n, len(moments.widths) // 2
     if n < 4:
         raise ValueError(f"CKA of {n} samples: give at least 4")
-    if moments.widths[count:] != (1,) * count:
-        raise ValueError(f"CKA needs moments of with_norms(...), these have {moments.widths}")
+    _check_norms(moments, rows, columns)
     layers = {}
     for i in {*rows, *columns}:
         place = columns_of(moments, i)
         view, mean = moments.factor[: place.stop, place], moments.mean[place]
+        if not view.isfinite().all():
+            raise ValueError(f"layer {i} holds NaN or infinite values, or some too large to square")
         # |x - m|^2 = |x|^2 - 2 m.x + |m|^2, of which only what varies is needed.
         norms = moments.factor[:, columns_of(moments, count + i).start].clone()
         norms[: place.stop] -= 2 * view @ mean
@@ -243,15 +256,16 @@ def _cka(
 class Similarities(NamedTuple):
     """All pairs of layers: (rows, columns) of each measure at its defaults, PWCCA by the rows.
 
-    `ranks` are the numerical ranks of all layers, `kept` how many singular directions SVCCA took.
+    `ranks` are the numerical ranks of the layers by number, `kept` how many singular directions
+    SVCCA took of each.
     """
 
     cca: Float64[Tensor, "rows columns"]
     svcca: Float64[Tensor, "rows columns"]
     pwcca: Float64[Tensor, "rows columns"]
     cka: Float64[Tensor, "rows columns"]
-    ranks: list[int]
-    kept: list[int]
+    ranks: dict[int, int]
+    kept: dict[int, int]
 
 
 def similarities(moments: Moments, rows: Sequence[int], columns: Sequence[int]) -> Similarities:
@@ -260,14 +274,30 @@ def similarities(moments: Moments, rows: Sequence[int], columns: Sequence[int]) 
     `moments` are of `with_norms(*layers)`, all layers side by side: one pass over the data serves
     all pairs, and each layer is decomposed once.
     """
-    count = len(moments.widths) // 2
-    layers = [_layer(whitened(moments, i, f"layer {i}")) for i in range(count)]
+    _check_norms(moments, rows, columns)
+    used = sorted({*rows, *columns})
+    layers = {i: _layer(whitened(moments, i, f"layer {i}")) for i in used}
     pairs = [torch.stack([_pair(layers[i], layers[j]) for j in columns]) for i in rows]
-    cca, svcca, pwcca = torch.stack(pairs).unbind(dim=2)
-    cka = _cka(moments, rows, columns, unbiased=True)
-    ranks = [layer.view.basis.rank for layer in layers]
-    kept = [layer.directions for layer in layers]
-    return Similarities(cca, svcca, pwcca, cka, ranks, kept)
+    by_measure = torch.stack(pairs).unbind(dim=2)
+    return Similarities(
+        cca=by_measure[0],
+        svcca=by_measure[1],
+        pwcca=by_measure[2],
+        cka=_cka(moments, rows, columns, unbiased=True),
+        ranks={i: layer.view.basis.rank for i, layer in layers.items()},
+        kept={i: layer.directions for i, layer in layers.items()},
+    )
+
+
+def _check_norms(moments: Moments, rows: Sequence[int], columns: Sequence[int]) -> None:
+    count = len(moments.widths) // 2
+    if not count or moments.widths[count:] != (1,) * count:
+        raise ValueError(f"CKA needs moments of with_norms(...), these have {moments.widths}")
+    if not rows or not columns or not {*rows, *columns} <= set(range(count)):
+        raise ValueError(
+            f"rows {list(rows)} and columns {list(columns)} of the layers: take some of "
+            f"0 to {count - 1}, the layers of these moments"
+        )
 
 
 class _Layer(NamedTuple):
@@ -281,8 +311,13 @@ class _Layer(NamedTuple):
 
 def _layer(view: Whitened) -> _Layer:
     principal, values, _ = torch.linalg.svd(view.basis.inverse, full_matrices=False)
-    components = components_of_variance(values, kept=0.9999)
-    return _Layer(view, principal, components, singular_directions(values, 0.99, "singular_values"))
+    components = components_of_variance(values, kept=VARIANCE_KEPT)
+    return _Layer(
+        view,
+        principal,
+        components,
+        singular_directions(values, SINGULAR_VALUES_KEPT, "singular_values"),
+    )
 
 
 def _pair(x: _Layer, y: _Layer) -> Float64[Tensor, "measures"]:

@@ -61,7 +61,8 @@ def test_states_live_with_the_features_in_float64_and_give_the_cpus_numbers(
         rows = slice(start, start + 25 + start)
         metric.update(*(part[rows].to(device) for part in batch))
         expected.update(*(part[rows] for part in batch))
-    for state in metric.metric_state.values():
+    metric.to(torch.float16).half()  # what Lightning's and torch's casts of a module do
+    for state in [*metric.metric_state.values(), *metric.buffers()]:
         assert state.device.type == device.type
         assert state.dtype in (torch.float64, torch.int64)
     found = metric.compute()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import Fabric
+from lightning.pytorch.plugins.precision import HalfPrecision, MixedPrecision, Precision
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -93,16 +93,21 @@ def on_one_rank(rank: int, by: str, split: int) -> tuple[int, Tensor, Tensor]:
     return moments.n, moments.mean, moments.factor
 
 
-@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed", "16-true"])
-def test_states_stay_float64_under_lightnings_precisions(precision: str) -> None:
-    metric = RunningMoments(5, 3)
-    fabric = Fabric(accelerator="cpu", precision="bf16-mixed" if "16-m" in precision else None)
-    with fabric.autocast():
-        if precision == "16-true":
-            metric.half()
-        metric.update(X.to(torch.float16), Y)
-    assert metric.state.dtype == torch.float64
-    assert_same(metric.compute(), moments_of(X.half(), Y))
+@pytest.mark.parametrize(
+    "precision",
+    [MixedPrecision("bf16-mixed", "cpu"), HalfPrecision("16-true"), HalfPrecision("bf16-true")],
+    ids=lambda plugin: plugin.precision,
+)
+@pytest.mark.parametrize("by", ["factor", "products"])
+def test_states_stay_float64_under_lightnings_precisions(precision: Precision, by: str) -> None:
+    layer = torch.nn.Linear(5, 3)
+    module = precision.convert_module(torch.nn.ModuleList([layer, RunningMoments(5, 3, by=by)]))
+    x = (X - 1e3).to(layer.weight.dtype)
+    with precision.forward_context():
+        y = layer(x)
+        module[1].update(x, y)
+    assert module[1].state.dtype == torch.float64
+    assert_same(module[1].compute(), moments_of(x, y))
 
 
 def test_inference_mode_may_come_and_go() -> None:

@@ -52,9 +52,7 @@ def in_both_ways(
 ) -> list[Assessment]:
     return [
         assess(pair[0], x, y, permutations=40, resamples=100, generator=generator()),
-        assess_chunks(
-            pair[1], chunks_of(x, y), permutations=40, resamples=100, generator=generator()
-        ),
+        assess_chunks(pair[1], chunks_of(x, y), permutations=40, generator=generator()),
     ]
 
 
@@ -88,15 +86,38 @@ def test_a_relation_is_above_its_floor_and_holds_out(
     assert (samples.chunks, chunks.chunks) == (0, 20)
 
 
-def test_the_interval_is_as_wide_as_values_of_new_samples_are_spread() -> None:
-    values = []
-    for seed in range(60):
+@pytest.mark.parametrize("correlation", [0.0, 0.3, 0.6, 0.95])
+def test_intervals_are_as_wide_as_values_of_new_samples_are_spread(correlation: float) -> None:
+    def sample(seed: int) -> tuple[Tensor, Tensor]:
         x, noise = torch.randn(2, 400, 8, generator=torch.Generator().manual_seed(seed))
-        values.append(mean_cca(x, 0.6 * x + 0.8 * noise))
-    x, noise = torch.randn(2, 400, 8, generator=torch.Generator().manual_seed(99))
-    found = assess(mean_cca, x, 0.6 * x + 0.8 * noise, permutations=2, generator=generator())
-    spread = float(torch.tensor(values).std())
-    assert (found.high - found.low) / (2 * 1.96) == pytest.approx(spread, rel=0.35)
+        return x, correlation * x + (1 - correlation**2) ** 0.5 * noise
+
+    spread = float(torch.tensor([mean_cca(*sample(seed)) for seed in range(100)]).std())
+    x, y = sample(1000)
+    found = assess(mean_cca, x, y, permutations=2, generator=generator())
+    assert 0.6 < (found.high - found.low) / (2 * 1.96) / spread < 2  # too wide where it is weak
+    found = assess_chunks(mean_cca_from_moments, chunks_of(x, y), generator=generator())
+    assert 0.6 < (found.high - found.low) / (2 * 1.96) / spread < 2
+
+
+def test_the_jackknife_leaves_out_one_chunk_after_the_other() -> None:
+    x, y = related(200, 3, 0.5)
+    chunks = chunks_of(x, y, chunks=8)
+    found = assess_chunks(mean_cca_from_moments, chunks, permutations=2, generator=generator())
+    kept = [torch.arange(200) % 8 != chunk for chunk in range(8)]
+    values = torch.tensor([mean_cca(x[rows], y[rows]) for rows in kept], dtype=torch.float64)
+    error = (7 / 8 * (values - values.mean()).square().sum()).sqrt()
+    assert found.high - found.value == pytest.approx(1.96 * float(error))
+    assert found.value - found.low == pytest.approx(1.96 * float(error))
+
+
+def test_where_resamples_do_not_exceed_the_rank_there_is_no_interval() -> None:
+    x, y = related(100, 90, 0.0)
+    found = assess(mean_cca, x, y, permutations=2, resamples=20, generator=generator())
+    assert found.low != found.low  # NaN
+    assert found.high != found.high
+    found = assess(cka, x, y, permutations=2, resamples=20, generator=generator())
+    assert found.low < found.value < found.high
 
 
 def test_few_samples_have_a_high_floor_and_nothing_to_hold_out() -> None:
@@ -124,7 +145,9 @@ def test_wrong_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="permutations=1: give at least 2"):
         assess(cka, x, y, permutations=1, generator=generator())
     with pytest.raises(ValueError, match="resamples=0: give at least 2"):
-        assess_chunks(cka_from_moments, chunks_of(x, y), resamples=0, generator=generator())
+        assess(cka, x, y, resamples=0, generator=generator())
+    with pytest.raises(ValueError, match="permutations=0: give at least 2"):
+        assess_chunks(cka_from_moments, chunks_of(x, y), permutations=0, generator=generator())
     with pytest.raises(ValueError, match="give at least 8, none of them empty"):
         assess_chunks(cka_from_moments, chunks_of(x, y, chunks=4), generator=generator())
     with pytest.raises(ValueError, match="give at least 8, none of them empty"):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+import torch.nn.functional as F
 from sklearn import cross_decomposition
 from torch import Tensor
 from torch.testing import assert_close
@@ -83,6 +84,28 @@ def test_scores_have_unit_variance_and_lead_back_to_the_input(kind: str) -> None
     assert_close(identity, torch.eye(D).double(), rtol=0, atol=1e-6)
 
 
+LAYERS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+    "bottleneck": (lambda x: F.linear(x[:, :32], normal(64, 32, seed=15).to(x)), 32),
+    "wide bottleneck": (lambda x: F.linear(x, normal(512, 256, seed=15).to(x)), 256),
+    "softmax": (lambda x: x[:, :100].softmax(dim=1), 99),
+    "layer norm": (lambda x: F.layer_norm(x[:, :64], (64,)), 63),
+    "rectified": (lambda x: F.linear(x[:, :64], normal(64, 64, seed=16).to(x)).relu(), 64),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layers_arithmetic_adds_no_directions(name: str, dtype: torch.dtype) -> None:
+    layer, rank = LAYERS[name]
+    features = layer(normal(N, 256, seed=17).to(dtype))
+    assert features.dtype == dtype
+    assert cca(features, Y[:, :4], variance_kept=1.0).x.rank == rank
+
+
+def test_float32_keeps_what_it_can_tell() -> None:
+    assert cca(with_condition(X, 1e5).float(), Y, variance_kept=1.0).x.rank == D
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_rounding_of_the_input_is_no_direction(dtype: torch.dtype) -> None:
     # As a network gives it: 64 units of rank 32, each rounded on its own.
@@ -101,6 +124,7 @@ def test_one_wild_sample_takes_no_direction_away() -> None:
     x[0] *= 1e6
     exact = cca(x, Y, variance_kept=1.0)
     assert_close(exact.correlations, by_projectors(x, Y), rtol=0, atol=1e-6)
+    x[0] /= 1e3
     assert cca(x.float(), Y, variance_kept=1.0).x.rank == D
 
 
@@ -171,13 +195,13 @@ def test_too_few_samples_are_refused_by_rank(n: int, units: int) -> None:
 def test_wrong_input_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="no unit of x varies over the 4000 samples"):
         cca(torch.ones(N, 3), Y)
-    with pytest.raises(ValueError, match="y holds NaN or infinite values"):
+    with pytest.raises(ValueError, match="y holds NaN or infinite values, or some too large"):
         cca(X, torch.where(Y > 2, torch.nan, Y))
     with pytest.raises(ValueError, match="y holds NaN or infinite values"):
         cca(1e-9 * X + X[:, :1], torch.where(Y > 2, torch.inf, Y))
     with pytest.raises(ValueError, match=r"variance_kept=1.5 is not above 0 and at most 1"):
         cca(X, Y, variance_kept=1.5)
-    with pytest.raises(ValueError, match=r"ridge=-1.0 is negative"):
+    with pytest.raises(ValueError, match=r"ridge=-1.0 must be 0, which means none, or more"):
         cca(X, Y, ridge=-1.0)
     with pytest.raises(ValueError, match="1 samples have no covariance"):
         cca(X[:1], Y[:1])

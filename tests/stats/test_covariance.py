@@ -1,5 +1,7 @@
 """Moments against NumPy: any split, any centre, by products and by QR."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -109,6 +111,19 @@ def residual(unit: Tensor, others: Tensor) -> float:
     )
 
 
-def test_views_of_different_length_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"views have \[600, 599\] samples: row i of each"):
-        moments_of(X, Y[1:])
+def test_what_is_no_views_of_the_same_samples_is_refused() -> None:
+    for views, words in (
+        ((X, Y[1:]), r"views have \[600, 599\] samples: row i of each"),
+        ((X[:, 0], Y), r"a view of shape \(600,\) and type torch.float64: give samples x units"),
+        ((X.long(), Y), r"type torch.int64: .* in floating point"),
+        ((X[:, :0], Y), r"a view of shape \(600, 0\)"),
+        ((X, Y.numpy()), "a view is a ndarray: give torch tensors"),
+        ((X, Y.to("meta")), r"views are on \['cpu', 'meta'\]: bring them to one device"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            inspect.unwrap(covariance.check_views)(views)
+
+
+def test_moments_of_other_views_do_not_merge() -> None:
+    with pytest.raises(ValueError, match=r"widths \(5, 3\) and \(3, 5\) are not of the same"):
+        merge_moments(moments_of(X, Y), moments_of(Y, X))

@@ -144,6 +144,14 @@ def test_what_was_fitted_is_evaluated_on_other_samples() -> None:
         assert abs(measure(x[first], y[first], on=(x[second], y[second]))) < 0.08
         assert measure(x[first], x[first], on=(x[second], x[second])) == pytest.approx(1)
     assert cka(x[first], y[first], on=(X, Y)) == cka(X, Y)
+    with pytest.raises(ValueError, match=r"fitted on views of \(20, 20\) units, evaluated on"):
+        mean_cca(x, y, on=(X, Y))
+    with pytest.raises(ValueError, match="1 samples to correlate on must be 2 or more"):
+        svcca(x, y, on=(x[:1], y[:1]))
+    with pytest.raises(ValueError, match="without NaN or infinity"):
+        pwcca(x, y, on=(x * torch.nan, y))
+    with pytest.raises(ValueError, match="weights='google' has no value on other samples"):
+        pwcca(x, y, weights="google", on=(x, y))
 
 
 def test_all_pairs_are_the_pairs() -> None:
@@ -158,8 +166,13 @@ def test_all_pairs_are_the_pairs() -> None:
             assert float(found.pwcca[r, c]) == pytest.approx(pwcca(x, y))
             assert float(found.cka[r, c]) == pytest.approx(cka(x, y))
     centred = [view - view.mean(dim=0) for view in layers]
-    assert found.ranks == [int(torch.linalg.matrix_rank(view)) for view in centred]
-    assert found.kept == [svcca_components(moments_of(v, v)).x.rank for v in layers]
+    ranks = [int(torch.linalg.matrix_rank(view)) for view in centred]
+    assert found.ranks == dict(enumerate(ranks))
+    assert found.kept == {
+        i: svcca_components(moments_of(v, v)).x.rank for i, v in enumerate(layers)
+    }
+    with pytest.raises(ValueError, match=r"rows \[4\] and columns \[0\] .* take some of 0 to 3"):
+        similarities(moments_of(*with_norms(*layers)), [4], [0])
 
 
 def test_wrong_input_is_refused_by_name() -> None:
@@ -179,6 +192,10 @@ def test_wrong_input_is_refused_by_name() -> None:
         svcca(X[:8], Y[:8])
     with pytest.raises(ValueError, match="8 samples do not exceed the rank of layer 0"):
         similarities(moments_of(*with_norms(X[:8], Y[:8])), [0], [1])
+    with pytest.raises(ValueError, match="layer 0 holds NaN or infinite values"):
+        cka(X * torch.inf, Y)
+    with pytest.raises(ValueError, match="no unit of x varies"):
+        pwcca(torch.ones(200, 2), Y, weights="google")
     with pytest.raises(ValueError, match=r"CKA needs moments of with_norms"):
         similarities(moments_of(X, Y), [0], [0])
 
