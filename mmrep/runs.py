@@ -78,7 +78,11 @@ def _data_of(folder: Path, config: Any) -> LightningDataModule:
 
 
 def load_checkpoint(task: LightningModule, path: Path | str) -> dict[str, Any]:
-    """Puts a checkpoint's weights (of a file, or a run's last) into `task`; gives all it holds."""
+    """Puts a checkpoint's weights (of a file, or a run's last) into `task`; gives all it holds.
+
+    A file of another program holds the network alone, its names perhaps behind the `module.` of
+    `DataParallel`, its batch norm perhaps without the counters that PyTorch 0.4.1 brought.
+    """
     path = Path(path)
     path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
     if not path.exists():
@@ -87,24 +91,31 @@ def load_checkpoint(task: LightningModule, path: Path | str) -> dict[str, Any]:
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         stored = checkpoint["state_dict"]
+        ours = any(key.startswith("net.") for key in stored)
     except Exception as error:  # unpickling raises whatever it meets
         raise ValueError(
             f"{path} is no checkpoint of train.py ({type(error).__name__}): give a file of a run's "
-            "checkpoints/, or the run's folder"
+            "checkpoints/, the run's folder, or a file with a network's weights as its 'state_dict'"
         ) from None
-    wanted = task.state_dict()
-    wrong = [
-        f"{key} ({tuple(stored[key].shape) if key in stored else 'absent'} there, "
-        f"{tuple(wanted[key].shape) if key in wanted else 'absent'} here)"
-        for key in sorted(stored.keys() | wanted.keys())
-        if key not in stored or key not in wanted or stored[key].shape != wanted[key].shape
-    ]
-    if wrong:
-        raise ValueError(
-            f"{path} is a checkpoint of another network: {len(wrong)} tensors differ, first "
-            f"{wrong[0]}; choose the model and data that it was trained with"
+    module: Any = task if ours else task.net
+    wanted = module.state_dict()
+    if not ours:
+        counters = {k: v for k, v in wanted.items() if k.endswith(".num_batches_tracked")}
+        stored = counters | {key.removeprefix("module."): stored[key] for key in stored}
+    both = stored.keys() & wanted.keys()
+    missing, unexpected = wanted.keys() - both, stored.keys() - both
+    misshapen = {key for key in both if stored[key].shape != wanted[key].shape}
+    if missing or unexpected or misshapen:
+        first = ", ".join(
+            f"{key} ({tuple(stored[key].shape) if key in stored else 'absent'} there, "
+            f"{tuple(wanted[key].shape) if key in wanted else 'absent'} here)"
+            for key in map(min, filter(None, (missing, unexpected, misshapen)))
         )
-    task.load_state_dict(stored)
+        raise ValueError(
+            f"{path} is a checkpoint of another network: {len(missing | unexpected | misshapen)} "
+            f"tensors differ, first {first}; choose the model and data that it was trained with"
+        )
+    module.load_state_dict(stored)
     return checkpoint
 
 

@@ -31,10 +31,10 @@ class Assessment(NamedTuple):
     95 % interval. That of samples is the bootstrap's, moved so that its mean is `value`, since
     drawing samples twice makes any two views more alike; it is too wide where samples are few for
     the units, and NaN where all that was drawn has correlations of 1. That of chunks is the
-    jackknife's. `held_out` is fitted on one
-    half of the samples and evaluated on the other, the mean of both ways; NaN where half of them do
-    not exceed the rank. `ranks` are both views' numerical ranks. `chunks` is the number of sums
-    that floor, interval and halves were made of in a stream, 0 where it was the samples themselves.
+    jackknife's. `held_out` is fitted on one half of the samples and evaluated on the other, the
+    mean of both ways; NaN where half of them do not exceed the rank. `ranks` are both views'
+    numerical ranks. `chunks` is the number of sums that floor, interval and halves were made of in
+    a stream, 0 where it was the samples themselves.
     """
 
     value: float
@@ -64,17 +64,15 @@ def assess(
     n = len(x)
     value = measure(x, y)
 
-    def draw(kind: str) -> Tensor:
-        if kind == "permutation":
-            return torch.randperm(n, generator=generator).to(x.device)
-        return torch.randint(n, (n,), generator=generator).to(x.device)
+    def shuffled() -> Tensor:
+        return torch.randperm(n, generator=generator).to(x.device)
 
-    floor = [measure(x, y[draw("permutation")]) for _ in range(permutations)]
+    floor = [measure(x, y[shuffled()]) for _ in range(permutations)]
     spread = []
     for _ in range(resamples):
-        rows = draw("bootstrap")
+        rows = torch.randint(n, (n,), generator=generator).to(x.device)
         spread.append(measure(x[rows], y[rows]))
-    first, second = draw("permutation").tensor_split(2)
+    first, second = shuffled().tensor_split(2)
     with_on = "on" in inspect.signature(measure).parameters
 
     def held_out(fit: Tensor, on: Tensor) -> float:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
@@ -20,7 +21,8 @@ class Classification(LightningModule):
 
     `class_weights` weighs each class by 1/count, with the counts of the training samples or, as
     Moreau et al. 2021 do, of training and validation together. PyTorch divides a batch's loss by
-    the sum of its weights, so only their ratios matter.
+    the sum of its weights, so only their ratios matter. `scheduler` takes a step after each epoch;
+    without it the learning rate is constant.
     """
 
     class_weight: Tensor
@@ -31,6 +33,7 @@ class Classification(LightningModule):
         optimizer: Callable[..., Optimizer],
         num_classes: int,
         class_weights: str = "none",
+        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
     ) -> None:
         super().__init__()
         if class_weights not in CLASS_WEIGHTS:
@@ -38,6 +41,7 @@ class Classification(LightningModule):
             raise ValueError(f"class_weights={class_weights!r} is not one of {allowed}")
         self.net = net
         self.optimizer = optimizer  # a Hydra partial that lacks only the parameters
+        self.scheduler = scheduler  # another, that lacks the optimizer
         self.class_weights = class_weights
         self.register_buffer("class_weight", torch.ones(num_classes))
         accuracy = MulticlassAccuracy(num_classes, average="micro")
@@ -75,5 +79,6 @@ class Classification(LightningModule):
         self.log_dict(of_class, sync_dist=True)  # equal on all ranks, and Lightning wants it said
         self.val_f1_of_class.reset()
 
-    def configure_optimizers(self) -> Optimizer:
-        return self.optimizer(self.parameters())
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        optimizer = self.optimizer(self.parameters())
+        return [optimizer], [] if self.scheduler is None else [self.scheduler(optimizer)]
