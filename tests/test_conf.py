@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -68,6 +69,47 @@ def test_the_recipe_is_the_published_one() -> None:
     assert (config.data.batch_size, config.trainer.max_epochs) == (64, 50)
     assert config.model.class_weights == "train_and_val"
     assert (config.data.val_segments, config.data.simulated_segments) == (3310, 16310)
+
+
+@pytest.mark.parametrize("depth", [20, 56])
+def test_the_resnets_recipe_is_the_published_one(depth: int) -> None:
+    config = composed(f"model=resnet{depth}")
+    assert config.model.net.depth == depth
+    assert OmegaConf.to_container(config.model.optimizer) == {
+        "_target_": "torch.optim.SGD",
+        "_partial_": True,
+        "lr": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+    }
+    assert config.model.class_weights == "none"
+    assert (config.data.batch_size, config.trainer.max_epochs) == (128, 200)
+    assert config.monitor == {"name": "val/accuracy", "mode": "max"}
+    assert config.data._target_ == "mmrep.data.cifar.CIFAR"
+    rates = rates_by_epoch(config)
+    assert rates[99:101] + rates[149:151] == pytest.approx([0.1, 0.01, 0.01, 0.001])
+    assert sorted(rates, reverse=True) == rates
+
+
+def test_the_authors_variant_divides_the_rate_by_3_every_20_epochs() -> None:
+    config = composed("model=resnet38_moreau")
+    task = instantiate(config.model)
+    assert sum(p.numel() for p in task.parameters()) == 584_602
+    assert isinstance(task.configure_optimizers()[0][0], torch.optim.Adam)
+    expected = [1e-3 / 3 ** (epoch // 20) for epoch in range(config.trainer.max_epochs)]
+    assert (len(expected), config.data.batch_size) == (80, 128)
+    assert rates_by_epoch(config) == pytest.approx(expected)
+
+
+def rates_by_epoch(config: DictConfig) -> list[float]:
+    """The learning rate of each epoch of a training."""
+    (optimizer,), (scheduler,) = instantiate(config.model).configure_optimizers()
+    rates = []
+    for _ in range(config.trainer.max_epochs):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
 
 
 def test_the_command_line_beats_model_and_data() -> None:

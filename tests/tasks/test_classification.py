@@ -1,5 +1,6 @@
 """`Classification`: scores of the whole split, whatever the batches; weights of classes."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
 
@@ -44,10 +46,13 @@ class Linear(nn.Module):
         return self.head(self.features(x))
 
 
-def task(class_weights: str = "none") -> Classification:
+def task(class_weights: str = "none", milestones: Sequence[int] = ()) -> Classification:
     torch.manual_seed(0)
     optimizer = partial(torch.optim.Adam, lr=0.1)
-    return Classification(Linear(), optimizer, NUM_CLASSES, class_weights)
+    scheduler = partial(torch.optim.lr_scheduler.MultiStepLR, milestones=milestones)
+    return Classification(
+        Linear(), optimizer, NUM_CLASSES, class_weights, scheduler if milestones else None
+    )
 
 
 def trainer(folder: Path, **options: object) -> Trainer:
@@ -116,3 +121,26 @@ def test_training_learns(tmp_path: Path) -> None:
     trainer(tmp_path, max_epochs=20).fit(net, data)
     (after,) = trainer(tmp_path).validate(net, data, verbose=False)
     assert after["val/accuracy"] > before["val/accuracy"] + 0.2
+
+
+@pytest.mark.parametrize(
+    ("milestones", "expected"), [((), [0.1] * 5), ([1, 3], [0.1, 0.01, 0.01, 0.001, 0.001])]
+)
+def test_the_learning_rate_takes_its_steps_after_epochs_also_when_resumed(
+    tmp_path: Path, milestones: Sequence[int], expected: list[float]
+) -> None:
+    rates: list[float] = []
+    callback = LambdaCallback(
+        on_train_epoch_start=lambda trainer, _: rates.append(
+            trainer.optimizers[0].param_groups[0]["lr"]
+        ),
+        on_train_epoch_end=lambda trainer, _: trainer.save_checkpoint(tmp_path / "last.ckpt"),
+    )
+    for epochs in (3, 5):  # the second goes on where the first ended
+        trainer(tmp_path, max_epochs=epochs, callbacks=[callback]).fit(
+            task(milestones=milestones),
+            Points(10, seed=0),
+            ckpt_path=tmp_path / "last.ckpt" if epochs == 5 else None,
+            weights_only=True,
+        )
+    assert rates == pytest.approx(expected)

@@ -1,0 +1,91 @@
+"""`load_checkpoint` on weights that other programs have published."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from mmrep.data.in_memory import InMemory
+from mmrep.data.sampling import ShardBatches, loader
+from mmrep.features import read_features
+from mmrep.networks.resnet import CifarResNet
+from mmrep.runs import load_checkpoint
+from mmrep.tasks.classification import Classification
+
+
+def task(depth: int = 8) -> Classification:
+    return Classification(CifarResNet(depth), partial(torch.optim.SGD, lr=0.1), 10)
+
+
+def published(prefix: str = "module.") -> dict[str, Any]:
+    """As the CIFAR ResNets are published: no counters, accuracy beside the weights."""
+    state = CifarResNet(8).state_dict()
+    kept = {prefix + k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    return {"state_dict": kept, "best_prec1": 93.62}
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("as_zip", [True, False])  # PyTorch wrote no zip before 1.6
+def test_published_weights_are_read_and_analysed(tmp_path: Path, prefix: str, as_zip: bool) -> None:
+    file, ours, theirs = published(prefix), task(), CifarResNet(8).eval()
+    path = tmp_path / "resnet.th"
+    torch.save(file, path, _use_new_zipfile_serialization=as_zip)
+    assert load_checkpoint(ours, path)["best_prec1"] == 93.62
+    theirs.load_state_dict(file["state_dict"])
+    images = torch.randn(5, 3, 32, 32)
+    data = InMemory(images, torch.arange(5), torch.arange(5))
+    names = ["features", "logits", "layer2.0"]
+    with read_features(ours, loader(data, ShardBatches(5, 5)), layers=names) as readings:
+        ((_, layers),) = readings
+    with torch.no_grad():
+        assert_close(layers["features"], theirs.features(images))
+        assert_close(layers["logits"], theirs(images))
+    assert layers["layer2.0"].shape == (5, 32, 16, 16)
+
+
+def changed(state: dict[str, Tensor], what: str) -> dict[str, Tensor]:
+    one = {"module.fc.bias": torch.zeros(10)}
+    without = {key: tensor for key, tensor in state.items() if key != "module.conv1.weight"}
+    return {
+        "missing": without,
+        "unexpected": state | one,
+        "both": without | one,
+        "misshapen": state | {"module.linear.bias": torch.zeros(100)},
+    }[what]
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("missing", r"1 tensors differ, first conv1\.weight \(absent there, \(16, 3, 3, 3\) here"),
+        ("unexpected", r"1 tensors differ, first fc\.bias \(\(10,\) there, absent here\);"),
+        ("both", r"2 tensors differ, first conv1\.weight \(absent.*, fc\.bias \(\(10,\) there"),
+        ("misshapen", r"1 tensors differ, first linear\.bias \(\(100,\) there, \(10,\) here\)"),
+    ],
+)
+def test_another_layout_is_refused_and_changes_nothing(
+    tmp_path: Path, what: str, said: str
+) -> None:
+    file, ours = published(), task()
+    before = {key: tensor.clone() for key, tensor in ours.state_dict().items()}
+    torch.save({"state_dict": changed(file["state_dict"], what)}, tmp_path / "other.th")
+    with pytest.raises(ValueError, match=said):
+        load_checkpoint(ours, tmp_path / "other.th")
+    assert all(torch.equal(before[key], tensor) for key, tensor in ours.state_dict().items())
+
+
+def test_another_depth_is_refused(tmp_path: Path) -> None:
+    torch.save(published(), tmp_path / "resnet8.th")
+    said = r"another network: 30 tensors differ, first layer1\.1\.bn1\.bias \(absent there, \(16,\)"
+    with pytest.raises(ValueError, match=said):
+        load_checkpoint(task(14), tmp_path / "resnet8.th")
+
+
+def test_a_file_without_a_state_is_refused_with_what_is_allowed(tmp_path: Path) -> None:
+    torch.save(published()["state_dict"], tmp_path / "bare.th")
+    with pytest.raises(ValueError, match=r"\(KeyError\): give .* weights as its 'state_dict'"):
+        load_checkpoint(task(), tmp_path / "bare.th")
