@@ -95,8 +95,11 @@ class ChunkedMoments(Accumulator):
     def update(self, index: Int[Tensor, "samples"], *views: Float[Tensor, "samples _"]) -> None:
         """Takes samples in; `index` is each sample's number in its data set."""
         _check_views(views, self.widths)
-        if len(index) != len(views[0]):
-            raise ValueError(f"{len(index)} numbers for {len(views[0])} samples: give one for each")
+        if len(index) != len(views[0]) or index.is_floating_point():
+            raise ValueError(
+                f"{len(index)} numbers of type {index.dtype} for {len(views[0])} samples: give "
+                "each sample's whole number in its data set"
+            )
         chunk = index.to(views[0].device) % len(self.state)
         with torch.inference_mode():
             for number, state in enumerate(self.state):
@@ -169,3 +172,9 @@ def _check_views(views: tuple[Tensor, ...], widths: tuple[int, ...]) -> None:
     given = tuple(view.shape[1] for view in views)
     if given != widths:
         raise ValueError(f"views of {given} columns, where {widths} were announced")
+    for number, view in enumerate(views):
+        if not view.sum(dtype=torch.float64).isfinite():
+            raise ValueError(
+                f"view {number} (the first is 0) holds NaN or infinite values: nothing of this "
+                "batch was taken"
+            )

@@ -1,0 +1,9 @@
+"""Statistics of representations: functions of tensors, samples x units, float64 whatever comes in.
+
+cca          cca, cca_from_moments
+similarity   mean_cca svcca pwcca cka dft_cca, similarities (all pairs), assess (floor, interval)
+subspaces    METHODS subspace project projection_scores     heads    retrain_heads
+information  single_cell_information threshold classify_cells joint_information
+energy       patch_axes energy_profile theoretical_profile fit_theoretical_profile
+covariance   Moments: what `mmrep.metrics` accumulates in a stream and over ranks
+"""

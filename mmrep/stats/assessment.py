@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from mmrep.stats.cca import cca, correlations_on, numerical_rank, of_two_views
+from mmrep.stats.cca import numerical_rank, of_two_views
 from mmrep.stats.covariance import (
     Moments,
     Scatter,
@@ -57,31 +57,35 @@ def assess(
 ) -> Assessment:
     """A similarity of two views with its permutation floor, bootstrap interval, held-out value.
 
-    `measure(x, y)` is any of `mmrep.stats.similarity`, or any function of two views. One that has
-    no keyword `on` gets as its held-out value the mean canonical correlation of `cca`.
+    `measure(x, y)` is any of `mmrep.stats.similarity`, or any function of two matrices of samples x
+    units that returns a number. One without a keyword `on`, the samples to evaluate on, has no
+    held-out value: NaN. `ranks` are of the views as they are, not of what a measure keeps of them.
     """
     _check(permutations=permutations, resamples=resamples)
+    if not callable(measure) or not isinstance(generator, torch.Generator):
+        raise ValueError(
+            f"measure={measure!r} and generator={generator!r}: give a function of two views, such "
+            "as svcca, and torch.Generator().manual_seed(0)"
+        )
+    ranks = _ranks(moments_of(x, y))  # refuses what is no two views, before the long work
     n = len(x)
-    value = measure(x, y)
+    value = float(measure(x, y))
 
     def shuffled() -> Tensor:
         return torch.randperm(n, generator=generator).to(x.device)
 
-    floor = [measure(x, y[shuffled()]) for _ in range(permutations)]
+    floor = [float(measure(x, y[shuffled()])) for _ in range(permutations)]
     spread = []
     for _ in range(resamples):
         rows = torch.randint(n, (n,), generator=generator).to(x.device)
-        spread.append(measure(x[rows], y[rows]))
+        spread.append(float(measure(x[rows], y[rows])))
     first, second = shuffled().tensor_split(2)
     with_on = "on" in inspect.signature(measure).parameters
 
     def held_out(fit: Tensor, on: Tensor) -> float:
-        if with_on:
-            return measure(x[fit], y[fit], on=(x[on], y[on]))
-        return float(correlations_on(cca(x[fit], y[fit]), moments_of(x[on], y[on])).mean())
+        return measure(x[fit], y[fit], on=(x[on], y[on])) if with_on else math.nan
 
     both = _both_ways(held_out, first, second)
-    ranks = _ranks(moments_of(x, y))
     return Assessment(value, _mean(floor), *_interval(value, spread), both, ranks)
 
 

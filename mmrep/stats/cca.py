@@ -101,11 +101,15 @@ def cca_from_moments(
 
 
 def of_two_views(moments: Moments) -> Moments:
-    """Moments with their widths; views after the first two, such as norms, are left aside."""
+    """Moments of two views with their widths; the norms that CKA adds are left aside."""
     columns = len(moments.mean)
     widths = moments.widths or (columns // 2, columns // 2)
-    if len(widths) < 2 or sum(widths) != columns or min(widths) < 1:
-        raise ValueError(f"two views are compared, and these moments have widths {widths}")
+    two = len(widths) == 2 or (len(widths) == 4 and widths[2:] == (1, 1))
+    if not two or sum(widths) != columns or min(widths) < 1:
+        raise ValueError(
+            f"two views are compared, and these moments have widths {widths}: for more, see "
+            "`similarities`"
+        )
     return moments._replace(widths=widths)
 
 
@@ -184,7 +188,7 @@ def _check_rank(n: int, rank: int, name: str, units: int) -> None:
         raise ValueError(
             f"{n} samples do not exceed the rank of {name}, which has {units} units (rank {rank} "
             "once centred): every correlation would be 1. Take more samples than units, 5 to 10 "
-            "for each."
+            "for each; rows are samples."
         )
 
 

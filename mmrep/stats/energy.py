@@ -228,6 +228,9 @@ def energy_profile(
             f"filters of {tuple(filters.shape[1:])} have {filters[0].numel()} dimensions and the "
             f"axes {len(axes)}: take axes of patches of the filters' channels and size"
         )
+    filters = filters.detach()
+    if not filters.isfinite().all():
+        raise ValueError("filters hold NaN or infinite values: look at the training")
     profile = (filters.flatten(1).double() @ axes).square().mean(dim=0).sqrt()
     return profile if scale == "paper" else profile / math.sqrt(len(filters))
 
@@ -397,6 +400,11 @@ def label_correlations(
     down, across = _windows(height, width, size, stride)
     if count == 0:
         raise ValueError("there are no images: give at least two, of two classes")
+    if label.is_floating_point() or len(label) != count:
+        raise ValueError(
+            f"{len(label)} labels of type {label.dtype} for {count} images: give a whole number, "
+            "such as int64, for each"
+        )
     if label.min() < 0 or label.max() >= num_classes:
         raise ValueError(
             f"labels run from {label.min()} to {label.max()}, not within 0 to {num_classes - 1}: "

@@ -88,6 +88,11 @@ def dft_cca(
         ValueError: where the samples do not exceed a layer's rank at some frequency, which makes
             every correlation 1.
     """
+    if x.ndim != 4 or y.ndim != 4:
+        raise ValueError(
+            f"maps of shape {tuple(x.shape)} and {tuple(y.shape)}: give samples x channels x "
+            "height x width, and vectors or logits as vectors[..., None, None]"
+        )
     if len(x) != len(y):
         raise ValueError(
             f"x has {len(x)} samples and y has {len(y)}: row i of both must be the same sample"

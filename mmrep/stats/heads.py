@@ -30,6 +30,10 @@ DECREASE = 1e-4  # share of the promised decrease that a step must bring (Noceda
 class Retrained(NamedTuple):
     """Heads for projected features, one for each (basis, n), the n of the first basis first.
 
+    They expect features that `project` has projected. For scores of all of them on features as they
+    are: `confusion(x, label, projected_heads(result.heads, bases, components))`, and
+    `scores_from_counts`.
+
     `loss` is the mean cross-entropy of the training samples, weighted by class, without penalty;
     `gradient_norm` is of loss + weight_decay / 2 (|W|^2 + |b|^2). That sum is strongly convex and
     lies at most gradient_norm^2 / (2 weight_decay) above its minimum.
@@ -91,7 +95,7 @@ def retrain_heads(
     if missed:
         warnings.warn(
             f"{missed} of {len(theta)} heads have a gradient norm above tolerance={tolerance} "
-            f"after {max_evaluations} evaluations: allow more or a larger weight_decay",
+            f"after max_evaluations={max_evaluations}: allow more, or take a larger weight_decay",
             stacklevel=2,
         )
     return result

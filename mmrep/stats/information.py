@@ -145,8 +145,10 @@ def threshold(information: Float[Tensor, "stimuli units"], percentile: float = 8
     audition. A threshold of each network's own calls a fifth of every network selective and wipes
     out most of the difference. Raises ValueError on NaN.
     """
-    if not 0 <= percentile <= 100:
-        raise ValueError(f"percentile={percentile} must lie between 0 and 100")
+    if not 0 <= percentile <= 100 or 0 < percentile < 1:
+        raise ValueError(
+            f"percentile={percentile} must lie between 0 and 100; the paper's is 80, not 0.8"
+        )
     if information.numel() == 0:
         raise ValueError(f"information of shape {tuple(information.shape)} has no percentile")
     if information.isnan().any():
@@ -174,6 +176,9 @@ def classify_cells(
             f"visual information of shape {tuple(visual.shape)} and auditory of "
             f"{tuple(auditory.shape)}: both must be of the same stimuli and units"
         )
+    for name, bound in (("visual", visual_threshold), ("auditory", auditory_threshold)):
+        if math.isnan(bound):
+            raise ValueError(f"{name}_threshold is NaN: take one of `threshold`, in bits")
     seen, heard = visual > visual_threshold, auditory > auditory_threshold
     sees, hears, matches = seen.any(dim=0), heard.any(dim=0), (seen & heard).any(dim=0)
     # As `CELLS` is ordered: 1 + 2 is in both modalities, and one more if to a common stimulus.
@@ -316,9 +321,12 @@ def _check_num_bins(num_bins: int) -> None:
         raise ValueError(f"num_bins={num_bins} must be 1 or more; the paper has 10")
 
 
-def _check_lengths(
-    response: Float[Tensor, "samples units"], label: Int64[Tensor, "labels"]
-) -> None:
+def _check_lengths(response: Float[Tensor, "samples units"], label: Tensor) -> None:
+    if label.is_floating_point() or label.ndim != 1:
+        raise ValueError(
+            f"labels of shape {tuple(label.shape)} and type {label.dtype}: give one whole number, "
+            "such as int64, for each sample"
+        )
     if len(label) != len(response):
         raise ValueError(f"{len(label)} labels for {len(response)} samples: give one for each")
 

@@ -205,7 +205,8 @@ def cka_from_moments(
     moments: Moments, *, unbiased: bool = True, on: Moments | None = None
 ) -> float:
     """As `cka`, of moments of `with_norms(x, y)`."""
-    return float(_cka(on or moments, [0], [1], unbiased=unbiased))
+    moments = of_two_views(on or moments)
+    return float(_cka(moments, [0], [1], unbiased=unbiased, names="xy"))
 
 
 def with_norms(*views: Float[Tensor, "samples _"]) -> tuple[Float[Tensor, "samples _"], ...]:
@@ -219,7 +220,12 @@ def with_norms(*views: Float[Tensor, "samples _"]) -> tuple[Float[Tensor, "sampl
 
 
 def _cka(
-    moments: Moments, rows: Sequence[int], columns: Sequence[int], *, unbiased: bool
+    moments: Moments,
+    rows: Sequence[int],
+    columns: Sequence[int],
+    *,
+    unbiased: bool,
+    names: Sequence[str],
 ) -> Float64[Tensor, "rows columns"]:
     n, count = moments.n, len(moments.widths) // 2
     if n < 4:
@@ -230,7 +236,9 @@ def _cka(
         place = columns_of(moments, i)
         view, mean = moments.factor[: place.stop, place], moments.mean[place]
         if not view.isfinite().all():
-            raise ValueError(f"layer {i} holds NaN or infinite values, or some too large to square")
+            raise ValueError(
+                f"{names[i]} holds NaN or infinite values, or some too large to square"
+            )
         # |x - m|^2 = |x|^2 - 2 m.x + |m|^2, of which only what varies is needed.
         norms = moments.factor[:, columns_of(moments, count + i).start].clone()
         norms[: place.stop] -= 2 * view @ mean
@@ -248,7 +256,8 @@ def _cka(
     own = {i: hsic(i, i) for i in layers}
     still = [i for i, value in own.items() if not value > 0]
     if still:
-        raise ValueError(f"layer {still[0]} does not vary over the {n} samples: CKA has no meaning")
+        name = names[still[0]]
+        raise ValueError(f"{name} does not vary over the {n} samples: CKA has no meaning")
     table = [torch.stack([hsic(i, j) / (own[i] * own[j]).sqrt() for j in columns]) for i in rows]
     return torch.stack(table)
 
@@ -276,14 +285,15 @@ def similarities(moments: Moments, rows: Sequence[int], columns: Sequence[int]) 
     """
     _check_norms(moments, rows, columns)
     used = sorted({*rows, *columns})
-    layers = {i: _layer(whitened(moments, i, f"layer {i}")) for i in used}
+    names = [f"layer {i}" for i in range(len(moments.widths) // 2)]
+    layers = {i: _layer(whitened(moments, i, names[i])) for i in used}
     pairs = [torch.stack([_pair(layers[i], layers[j]) for j in columns]) for i in rows]
     by_measure = torch.stack(pairs).unbind(dim=2)
     return Similarities(
         cca=by_measure[0],
         svcca=by_measure[1],
         pwcca=by_measure[2],
-        cka=_cka(moments, rows, columns, unbiased=True),
+        cka=_cka(moments, rows, columns, unbiased=True, names=names),
         ranks={i: layer.view.basis.rank for i, layer in layers.items()},
         kept={i: layer.directions for i, layer in layers.items()},
     )

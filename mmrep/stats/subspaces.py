@@ -47,8 +47,8 @@ def subspace(
 
     `y` are the partner network's features, which the three CCA methods need. The random methods
     draw from `generator`, on its device, so that ranks whose generators agree have one subspace.
-    For several methods of the same features, or moments from a stream: `subspaces_from_moments`,
-    whose docstring describes each method.
+    `method` is one of `METHODS`, which `subspaces_from_moments` describes; it also serves several
+    methods of the same features, and moments from a stream.
     """
     moments = moments_of(x) if y is None else moments_of(x, y)
     return subspaces_from_moments((method,), moments, generator=generator)[method]
@@ -72,6 +72,8 @@ def subspaces_from_moments(
     The first three are oblique and keep what `cca` keeps of x, 99.99 % of its variance; the others
     are orthogonal and complete. Random methods draw in the order in which they are named.
     """
+    if isinstance(methods, str):
+        raise ValueError(f"methods={methods!r} is one name: give several, as in [{methods!r}]")
     width = moments.widths[0] if moments.widths else len(moments.mean) // 2
     if moments.n < 2:
         raise ValueError(f"{moments.n} samples of x tell no subspace: give at least 2")
@@ -100,7 +102,7 @@ def project(
 
     (x - mean) B_n B_n^+ + mean, which for CCA is an oblique projection. n = 0 leaves the mean.
     """
-    if not 0 <= n <= basis.rank:
+    if not 0 <= n <= basis.rank or n % 1:
         raise ValueError(
             f"n={n} is not from 0 to {basis.rank}, the components that the basis keeps of "
             f"{len(basis.mean)} units: project on min(n, basis.rank)"
@@ -125,6 +127,12 @@ def projection_scores(
     curve is kept, keep min(n, basis.rank) beside it. `metrics.projection` sums over batches and
     ranks what `scores_from_counts` concludes from here.
     """
+    if weight.shape != (len(bias), len(basis.mean)) or x.shape[1] != len(basis.mean):
+        raise ValueError(
+            f"features of {x.shape[1]} units, a head of weight {tuple(weight.shape)} and bias "
+            f"{tuple(bias.shape)}, a basis of {len(basis.mean)} units: the weight must be classes "
+            "x units, as a linear layer's is, of the features that the basis was chosen from"
+        )
     heads = projected_heads(Heads(weight[None], bias[None]), [basis], components)
     return scores_from_counts(confusion(x, label, heads), average)
 
@@ -132,13 +140,14 @@ def projection_scores(
 def projected_heads(heads: Heads, bases: Sequence[Basis], components: Sequence[int]) -> Heads:
     """Heads that give for x the logits that `heads` give for its projections.
 
-    One for each (basis, n), the n of the first basis first; an n above a basis' rank means all of
-    it. `heads` are as many, or one for all.
+    One for each (basis, n), the n of the first basis first, so that scores are to be viewed as
+    (bases, components); an n above a basis' rank means all of it. `heads` are as many, or one for
+    all.
 
         W (P^T (x - mean) + mean) + b = (W P^T) x + (b + (W - W P^T) mean),  P = B_n B_n^+
     """
-    if not components or min(components) < 0:
-        raise ValueError(f"components={list(components)}: give some, and none below 0")
+    if not components or min(components) < 0 or any(n % 1 for n in components):
+        raise ValueError(f"components={list(components)}: give some whole numbers, none below 0")
     weight = heads.weight.detach().double()
     weight = weight.expand(len(bases) * len(components), *weight.shape[1:])
     n = torch.tensor(components, device=weight.device)[:, None, None]
@@ -196,6 +205,11 @@ def scores_from_counts(
 
 def check_labels(x: Tensor, label: Tensor, classes: int) -> None:
     """Refuses labels that are not one class of the head for each sample."""
+    if label.is_floating_point() or label.ndim != 1:
+        raise ValueError(
+            f"labels of shape {tuple(label.shape)} and type {label.dtype}: give the number of one "
+            "class, such as int64, for each sample"
+        )
     if len(label) != len(x):
         raise ValueError(f"{len(label)} labels of {len(x)} samples: give one for each")
     if len(label) and not 0 <= (low := int(label.min())) <= (high := int(label.max())) < classes:

@@ -1,5 +1,6 @@
 """Running moments: any batches, ranks and order give those of the whole."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -164,5 +165,12 @@ def test_wrong_views_are_refused_by_width() -> None:
         ChunkedMoments(5, chunks=0)
     with pytest.raises(ValueError, match=r"views of \(3, 5\) columns, where \(5, 3\)"):
         RunningMoments(5, 3).update(Y, X)
+    moments = RunningMoments(5, 3)
+    moments.update(X, Y)
+    with pytest.raises(ValueError, match=r"view 1 \(the first is 0\) holds NaN or infinite"):
+        moments.update(X, Y / 0)
+    assert_same(moments.compute(), moments_of(X, Y))
+    with pytest.raises(ValueError, match=r"1 numbers of type torch.int64 for 2 samples"):
+        inspect.unwrap(ChunkedMoments.update)(ChunkedMoments(5), torch.tensor([0]), X[:2])
     with pytest.raises(ValueError, match=r"by='squares' is neither"):
         RunningMoments(5, by="squares")

@@ -205,6 +205,8 @@ def test_wrong_input_is_refused_by_name() -> None:
         cca(X, Y, ridge=-1.0)
     with pytest.raises(ValueError, match="1 samples have no covariance"):
         cca(X[:1], Y[:1])
+    with pytest.raises(ValueError, match=r"widths \(32, 32, 32\): for more, see `similarities`"):
+        cca_from_moments(moments_of(X, Y, X))
     with pytest.raises(ValueError, match=r"two views are compared, .* widths \(32,\)"):
         cca_from_moments(moments_of(X))
 

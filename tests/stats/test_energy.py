@@ -649,3 +649,11 @@ def test_labels_without_images_are_refused() -> None:
         label_correlations(
             torch.empty(0, 2, 7, 8), LABEL[:0], torch.eye(18).double(), num_classes=3
         )
+
+
+def test_filters_that_are_not_finite_are_refused_and_gradients_do_not_matter() -> None:
+    filters = torch.randn(5, 1, 2, 2, requires_grad=True)
+    axes = torch.eye(4, dtype=torch.float64)
+    assert not energy_profile(filters, axes).requires_grad
+    with pytest.raises(ValueError, match="filters hold NaN or infinite values"):
+        energy_profile(filters * torch.nan, axes)

@@ -1,5 +1,6 @@
 """`dft_cca` against CCA in NumPy at each frequency, the theorem, and the program's numbers."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -308,3 +309,8 @@ def test_values_that_are_no_numbers_are_refused(value: float) -> None:
     x[3, 1, 2, 2] = value
     with pytest.raises(ValueError, match=r"channels \[1\] .* hold NaN, infinite values"):
         dft_cca(x, maps(9, 2, 4, 4))
+
+
+def test_vectors_are_to_be_given_as_maps() -> None:
+    with pytest.raises(ValueError, match=r"logits as vectors\[..., None, None\]"):
+        inspect.unwrap(dft_cca)(maps(60, 3, 4, 4), maps(60, 2))

@@ -219,7 +219,9 @@ def test_both_run_where_gradients_are_off_and_leave_their_inputs_alone() -> None
 
 def test_heads_that_did_not_converge_are_reported() -> None:
     x, label = features()
-    with pytest.warns(UserWarning, match=r"12 of 12 heads .* tolerance=1e-06 after 2 evaluations"):
+    with pytest.warns(
+        UserWarning, match=r"12 of 12 heads .* tolerance=1e-06 after max_evaluations=2"
+    ):
         result = retrain_heads(
             x, label, *trained_head(), bases(x), COMPONENTS, weight_decay=1e-3, max_evaluations=2
         )

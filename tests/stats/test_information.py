@@ -506,3 +506,14 @@ def test_counts_of_no_samples_and_information_that_is_nan_are_refused() -> None:
         threshold(torch.tensor([[0.5], [torch.nan]]))
     with pytest.raises(ValueError, match=r"shape \(0, 3\) has no percentile"):
         threshold(torch.zeros(0, 3))
+
+
+def test_labels_that_are_no_classes_and_bounds_that_are_none_are_refused() -> None:
+    response = torch.rand(6, 2)
+    with pytest.raises(ValueError, match=r"type torch.float32: give one whole number"):
+        inspect.unwrap(single_cell_information)(response, torch.rand(6))
+    with pytest.raises(ValueError, match=r"percentile=0.8 must lie .* 80, not 0.8"):
+        threshold(torch.rand(3, 2), 0.8)
+    information = torch.rand(3, 2)
+    with pytest.raises(ValueError, match="auditory_threshold is NaN"):
+        classify_cells(information, information, visual_threshold=0.5, auditory_threshold=math.nan)

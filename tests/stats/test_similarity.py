@@ -185,14 +185,14 @@ def test_wrong_input_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="CKA of 3 samples: give at least 4"):
         cka(X[:3], Y[:3])
     with pytest.raises(
-        ValueError, match="layer 0 does not vary over the 200 samples: CKA has no meaning"
+        ValueError, match="x does not vary over the 200 samples: CKA has no meaning"
     ):
         cka(torch.ones(200, 2), Y)
     with pytest.raises(ValueError, match="8 samples do not exceed the rank of x"):
         svcca(X[:8], Y[:8])
     with pytest.raises(ValueError, match="8 samples do not exceed the rank of layer 0"):
         similarities(moments_of(*with_norms(X[:8], Y[:8])), [0], [1])
-    with pytest.raises(ValueError, match="layer 0 holds NaN or infinite values"):
+    with pytest.raises(ValueError, match="x holds NaN or infinite values"):
         cka(X * torch.inf, Y)
     with pytest.raises(ValueError, match="no unit of x varies"):
         pwcca(torch.ones(200, 2), Y, weights="google")

@@ -1,5 +1,7 @@
 """Subspaces against scikit-learn, the authors' projectors, and the algebra of projections."""
 
+import inspect
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,10 @@ from mmrep.stats.cca import Basis, cca
 from mmrep.stats.covariance import moments_of
 from mmrep.stats.subspaces import (
     METHODS,
+    Heads,
+    check_labels,
     project,
+    projected_heads,
     projection_scores,
     scores_from_counts,
     subspace,
@@ -363,7 +368,9 @@ def test_what_cannot_be_scored_is_refused() -> None:
     def score(x: Tensor, label: Tensor, n: int = 3, average: str = "accuracy") -> Tensor:
         return projection_scores(x, label, weight, bias, basis, [1, n], average=average)
 
-    with pytest.raises(ValueError, match=r"components=\[1, -2\]: give some, and none below 0"):
+    with pytest.raises(
+        ValueError, match=r"components=\[1, -2\]: give some whole numbers, none below 0"
+    ):
         score(x, label, n=-2)
     with pytest.raises(ValueError, match="average='f1' is not one of accuracy, macro_f1"):
         score(x, label, average="f1")
@@ -378,3 +385,20 @@ def test_what_cannot_be_scored_is_refused() -> None:
     x[7, 1] = torch.nan
     with pytest.raises(ValueError, match="logits are not finite: x or the heads hold NaN"):
         score(x, label)
+
+
+def test_labels_heads_and_components_that_do_not_fit_are_refused() -> None:
+    x, label = torch.randn(20, 4), torch.arange(20) % 3
+    basis = subspace("pca", x)
+    score = partial(inspect.unwrap(projection_scores), average="accuracy")
+    head = torch.randn(3, 4), torch.zeros(3)
+    with pytest.raises(ValueError, match=r"type torch.float32: give the number of one class"):
+        check_labels(x, label.float(), 3)
+    with pytest.raises(ValueError, match=r"a head of weight \(4, 3\) .* must be classes x units"):
+        score(x, label, head[0].T, head[1], basis, [1])
+    with pytest.raises(ValueError, match=r"components=\[2.5\]: give some whole numbers"):
+        inspect.unwrap(projected_heads)(Heads(head[0][None], head[1][None]), [basis], [2.5])
+    with pytest.raises(ValueError, match=r"n=2.5 is not from 0 to 4"):
+        inspect.unwrap(project)(x, basis, 2.5)
+    with pytest.raises(ValueError, match=r"methods='pca' is one name"):
+        inspect.unwrap(subspaces_from_moments)("pca", moments_of(x))
