@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+import wandb
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -64,7 +65,7 @@ class MetricsFile(Logger):
         """Brings the file up to date: the last row alone, or all of it when a column is new."""
         if not self.rows:
             return
-        if self.rows[-1].keys() <= set(self.columns):
+        if all(row.keys() <= set(self.columns) for row in self.rows[self.settled :]):
             with self.path.open("r+", newline="") as file:
                 file.seek(self.end_of_settled)
                 file.truncate()
@@ -134,6 +135,46 @@ def log_figure(
             logger.log_image(key, [str(path)])
         elif isinstance(logger, TensorBoardLogger):
             logger.experiment.add_figure(key, figure, step)
+
+
+def log_curves(
+    loggers: Iterable[Logger],
+    name: str,
+    curves: Mapping[str, tuple[Sequence[int], Iterable[float]]],
+    table: Sequence[tuple[Any, ...]],
+    *,
+    epoch: int,
+    step: int,
+) -> None:
+    """Hands lines (x and y by name) to every logger: to W&B as a chart, with a table beside it.
+
+    To the others each point is a number: `analysis/NAME/LINE/0016`.
+    """
+    key = f"analysis/{name}"
+    points = {"epoch": epoch} | {
+        f"{key}/{line}/{x:04d}": float(y)
+        for line, (xs, ys) in curves.items()
+        for x, y in zip(xs, ys, strict=True)
+    }
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            xs, ys = zip(*curves.values(), strict=True)
+            chart = wandb.plot.line_series(
+                [list(map(int, x)) for x in xs],
+                [list(map(float, y)) for y in ys],
+                keys=list(curves),
+                title=name,
+                xname="n",
+            )
+            header, *rows = [[_plain(cell) for cell in row] for row in table]
+            rows_of = wandb.Table(columns=header, data=rows)
+            logger.experiment.log({f"{key}/curves": chart, f"{key}/table": rows_of})
+        else:
+            logger.log_metrics(points, step)
+
+
+def _plain(cell: Any) -> Any:
+    return cell.item() if hasattr(cell, "item") else cell
 
 
 @contextmanager

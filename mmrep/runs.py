@@ -56,6 +56,11 @@ def load_run(folder: Path | str, *, checkpoint: str = "last") -> Run:
     return Run(task.eval(), _data_of(folder, config))
 
 
+def load_partner(folder: Path | str | None) -> Run | None:
+    """`load_run` for a network to compare with, which need not be given."""
+    return None if folder is None else load_run(folder)
+
+
 def _data_of(folder: Path, config: Any) -> LightningDataModule:
     facts = read_facts(folder)
     then = facts.get("data", {})  # absent in a run that did not finish

@@ -87,8 +87,11 @@ def test_a_named_data_dir_without_the_set(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], r"choose an analysis: python analyze\.py analysis=NAME, NAME one of confusion, list"),
-        (["analysis=cca"], r"analysis='cca' is not one of confusion, list, scores"),
+        (
+            [],
+            r"choose an analysis: python analyze\.py analysis=NAME, NAME one of cca_proj",
+        ),
+        (["analysis=cca"], r"analysis='cca' is not one of cca_projection, confusion, list, scores"),
         (["analysis=list", "runs=nowhere"], r"runs=nowhere: no run there; give a folder"),
     ],
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from mmrep.plots.cca_projection import plot_cca_projection
 from mmrep.plots.confusion import plot_confusion
 from mmrep.plots.learning_curves import plot_learning_curves
 from mmrep.plots.scores import plot_class_scores
@@ -51,3 +52,21 @@ def test_class_scores_show_mean_and_deviation() -> None:
     deviation = np.std([0.2, 0.4], ddof=1)
     assert spans[0].tolist() == pytest.approx([0.3 - deviation, 0.3 + deviation])
     assert not one_run.lines[2]  # one run has no deviation
+
+
+def test_projection_curves_show_means_bands_and_the_number_of_classes() -> None:
+    curves = {
+        "pca": ([1, 2, 4], np.array([[0.2, 0.5, 0.9]])),
+        "cca_random": ([1, 2, 4], np.array([[0.1, 0.2, 0.9], [0.3, 0.4, 0.9]])),
+    }
+    figure = plot_cca_projection(
+        curves, num_classes=2, score="accuracy", title="CIFAR-10", simulated=False
+    )
+    pca, random, classes = figure.axes[0].lines
+    assert pca.get_ydata().tolist() == [0.2, 0.5, 0.9]
+    assert random.get_ydata().tolist() == pytest.approx([0.2, 0.3, 0.9])
+    assert list(classes.get_xdata()) == [2, 2]
+    band = figure.axes[0].collections[1].get_paths()[0].vertices
+    assert band[:, 1].min() == pytest.approx(0.1)  # one deviation (ddof 0) below 0.2
+    drawn = svg(figure)
+    assert all(f">{text}<" in drawn for text in ("cca random", "CIFAR-10", "accuracy"))
