@@ -13,6 +13,9 @@ from mmrep.metrics.moments import ChunkedMoments, RunningMoments
 from mmrep.stats.cca import cca, cca_from_moments
 from mmrep.stats.covariance import Moments, moments_of
 from tests.ddp import on_ranks
+from tests.stats.test_cca import INVERTIBLE, by_projectors
+from tests.stats.test_cca import X as FIRST
+from tests.stats.test_cca import Y as SECOND
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(101, 5, generator=GENERATOR) + 1e3
@@ -133,13 +136,31 @@ def test_products_say_where_they_cannot_be_trusted_and_the_factor_is_right_there
             assert_close(found.correlations, torch.ones(4).double(), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", INVERTIBLE)
+def test_a_stream_over_merged_ranks_is_right_on_ill_conditioned_views(kind: str) -> None:
+    x, y = INVERTIBLE[kind](FIRST), INVERTIBLE[kind](SECOND)
+    parts = [RunningMoments(x.shape[1], y.shape[1]) for _ in range(3)]
+    for i, (some, others) in enumerate(zip(x.split(130), y.split(130), strict=True)):
+        parts[i % 2].update(some, others)  # the third, a rank without samples, gets none
+    for part in parts[1:]:
+        parts[0].merge_state(part)
+    found = cca_from_moments(parts[0].compute(), variance_kept=1.0)
+    assert_close(found.correlations, by_projectors(FIRST, SECOND), rtol=0, atol=1e-6)
+
+
 def test_chunks_belong_to_samples_not_to_batches() -> None:
     metric = ChunkedMoments(5, 3, chunks=4)
     order = torch.randperm(101, generator=GENERATOR)
     for rows in order.split(9):
         metric.update(rows, X[rows], Y[rows])
-    for number, chunk in enumerate(metric.compute()):
-        assert_same(chunk, moments_of(X[number::4], Y[number::4]))
+    metric.persistent(True)
+    loaded = ChunkedMoments(5, 3, chunks=4)
+    loaded.persistent(True)
+    loaded.load_state_dict(metric.state_dict())
+    loaded.update(torch.empty(0, dtype=torch.int64), X[:0], Y[:0])
+    for chunks in (metric.compute(), loaded.compute()):
+        for number, chunk in enumerate(chunks):
+            assert_same(chunk, moments_of(X[number::4], Y[number::4]))
 
 
 @pytest.mark.ddp
