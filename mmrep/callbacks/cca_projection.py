@@ -145,6 +145,12 @@ class CCAProjection(Callback):
             named = {f"analysis/cca_projection/{name}": value for name, value in seconds.items()}
             logger.log_metrics({"epoch": trainer.current_epoch} | named, self.step)
 
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if self.confusion is not None:
+            self.hook.remove()
+
     def _moments(self, data: Any, task: LightningModule) -> Moments:
         """Of the training samples' features, and beside them the partner's."""
         moments: RunningMoments | None = None
