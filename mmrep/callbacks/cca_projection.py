@@ -90,17 +90,17 @@ class CCAProjection(Callback):
         if trainer.sanity_checking or (training and not_due):
             return
         started = time.monotonic()
-        self.moments = self._moments(trainer.datamodule, pl_module)
+        moments = self._moments(trainer.datamodule, pl_module)
         read = time.monotonic()
-        self._choose_bases(self.moments)
-        width = len(self.moments.mean) - (self.moments.widths[1] if self.partner else 0)
+        self._choose_bases(moments)
+        width = moments.widths[0]
         ranks = [basis.rank for basis in self.bases]
         self.components = sorted({*grid(len(trainer.datamodule.class_names), width), *ranks})
         own = _last_linear(pl_module.net)
         projected = projected_heads(own, self.bases, self.components)
         heads = Heads(*(torch.cat(pair) for pair in zip(projected, own, strict=True)))
         self.confusion = ProjectionConfusion(heads).to(pl_module.device)
-        self.validation = RunningMoments(*self.moments.widths).to(pl_module.device)
+        self.validation = RunningMoments(*moments.widths).to(pl_module.device)
         net: Any = pl_module.net  # a network of ours: features, head
         self.hook = net.head.register_forward_pre_hook(self._keep_features)
         self.reading_seconds, self.seconds = read - started, time.monotonic() - read
@@ -262,7 +262,7 @@ class CCAProjection(Callback):
         figure = plot_cca_projection(
             lines,
             num_classes=len(data.class_names),
-            score=self.score.replace("_", " "),
+            score=self.score.replace("macro_f1", "macro F1"),
             title=f"{data.title}, validation, after {self.epoch} epochs",
             simulated=data.simulated,
         )

@@ -49,8 +49,12 @@ class Moments(NamedTuple):
 
 def columns_of(moments: Moments, view: int) -> slice:
     """Where a view lies among the columns."""
-    start = sum(moments.widths[:view])
-    return slice(start, start + moments.widths[view])
+    return _columns(moments.widths, view)
+
+
+def _columns(widths: tuple[int, ...], view: int) -> slice:
+    start = sum(widths[:view])
+    return slice(start, start + widths[view])
 
 
 class Scatter(NamedTuple):
@@ -235,7 +239,8 @@ def moments_from_scatter(scatter: Scatter, widths: tuple[int, ...]) -> Moments:
     correlation[still], correlation[:, still] = 0.0, 0.0
     correlation.diagonal()[still] = 1.0  # a place holder: the column's factor becomes zero below
     size = torch.where(still, 0.0, norm)
-    views = list(_diagonal_blocks(correlation, widths))
+    places = [_columns(widths, view) for view in range(len(widths))]
+    views = [correlation[place, place] for place in places]
     spectra = [torch.linalg.eigvalsh(view) for view in views]
     trusted = all(bool(values[0] >= TRUSTED * values[-1]) for values in spectra)
     factor, failed = torch.linalg.cholesky_ex(correlation)
@@ -260,11 +265,5 @@ def moments_from_scatter(scatter: Scatter, widths: tuple[int, ...]) -> Moments:
 def _present(correlation: Tensor) -> Tensor:
     """The projector on the directions whose variance is above rounding."""
     values, vectors = torch.linalg.eigh(correlation)
-    vectors = vectors[:, values > 64 * EPS * len(values) * values[-1]]
+    vectors = vectors[:, values > NOISE * len(values) * values[-1]]
     return vectors @ vectors.T
-
-
-def _diagonal_blocks(matrix: Tensor, widths: tuple[int, ...]) -> Iterator[Tensor]:
-    ends = [sum(widths[: i + 1]) for i in range(len(widths))]
-    for end, width in zip(ends, widths, strict=True):
-        yield matrix[end - width : end, end - width : end]

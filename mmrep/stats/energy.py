@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from mmrep.stats.labels import check_labels
+
 # The published fit takes 1e-7 / (2 images) times a sum over 900 patches (30 x 30) of each image for
 # rate * lambda^2: this times the mean, which is what our lambda is the root of.
 PUBLISHED_RATE = 1e-7 * 900 / 2  # 4.5e-5
@@ -400,11 +402,7 @@ def label_correlations(
     down, across = _windows(height, width, size, stride)
     if count == 0:
         raise ValueError("there are no images: give at least two, of two classes")
-    if label.is_floating_point() or len(label) != count:
-        raise ValueError(
-            f"{len(label)} labels of type {label.dtype} for {count} images: give a whole number, "
-            "such as int64, for each"
-        )
+    check_labels(label, count)
     if label.min() < 0 or label.max() >= num_classes:
         raise ValueError(
             f"labels run from {label.min()} to {label.max()}, not within 0 to {num_classes - 1}: "

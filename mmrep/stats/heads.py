@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from mmrep.stats.cca import Basis
-from mmrep.stats.subspaces import CHUNK, Heads, check_labels, projected_heads
+from mmrep.stats.subspaces import CHUNK, Heads, check_classes, projected_heads
 
 MEMORY = 20  # pairs of steps and gradient changes that L-BFGS remembers
 REFRESH = 30  # evaluations after which the Hessian that it starts from is taken anew
@@ -155,7 +155,7 @@ def _training(
     components: Sequence[int],
     classes: int,
 ) -> Training:
-    check_labels(x, label, classes)
+    check_classes(x, label, classes)
     if not len(x):
         raise ValueError("no samples to train heads on")
     samples = torch.cat([x.detach().double(), x.new_ones(len(x), 1).double()], dim=1)

@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from mmrep.stats.labels import check_labels
+
 CELLS = ("none", "visual", "auditory", "inconsistent", "consistent")  # by the code of their class
 CHUNK = 2**18  # responses at a time: with their bins and counts some 6 MiB, which a cache may hold
 ROWS = 512  # samples whose indicators are multiplied at a time: float32 counts them exactly
@@ -45,7 +47,7 @@ def single_cell_information(
     are `num_stimuli` of them, or as many as the highest label tells. A stimulus without samples has
     NaN. Raises ValueError without samples or units, and on responses that are not finite.
     """
-    _check_lengths(response, label)
+    check_labels(label, len(response))
     lowest, highest = bin_range(_extrema(response), normalise=normalise)
     if num_stimuli is None:
         num_stimuli = int(label.max()) + 1
@@ -90,8 +92,8 @@ def count_responses(
     range, which NaN is, too, and on labels outside 0 .. num_stimuli - 1.
     """
     _check_range(lowest, highest)
-    _check_lengths(response, label)
-    _check_labels(label, num_stimuli)
+    check_labels(label, len(response))
+    _check_stimuli(label, num_stimuli)
     _check_num_bins(num_bins)
     shape = (num_stimuli, num_bins, response.shape[1])
     counts = torch.zeros(shape, dtype=torch.int64, device=response.device)
@@ -321,17 +323,7 @@ def _check_num_bins(num_bins: int) -> None:
         raise ValueError(f"num_bins={num_bins} must be 1 or more; the paper has 10")
 
 
-def _check_lengths(response: Float[Tensor, "samples units"], label: Tensor) -> None:
-    if label.is_floating_point() or label.ndim != 1:
-        raise ValueError(
-            f"labels of shape {tuple(label.shape)} and type {label.dtype}: give one whole number, "
-            "such as int64, for each sample"
-        )
-    if len(label) != len(response):
-        raise ValueError(f"{len(label)} labels for {len(response)} samples: give one for each")
-
-
-def _check_labels(label: Int64[Tensor, "samples"], num_stimuli: int) -> None:
+def _check_stimuli(label: Int64[Tensor, "samples"], num_stimuli: int) -> None:
     if num_stimuli < 1:
         raise ValueError(f"num_stimuli={num_stimuli} must be 1 or more")
     bad = label[(label < 0) | (label >= num_stimuli)]

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from mmrep.stats.cca import CCA, Basis, cca_from_moments
 from mmrep.stats.covariance import Moments, moments_of
+from mmrep.stats.labels import check_labels
 
 METHODS = (
     "cca_highest",
@@ -165,7 +166,7 @@ def confusion(
 ) -> Int64[Tensor, "heads classes classes"]:
     """Counts of (true, predicted) class for each head; those of parts of the data add up."""
     number, classes, _ = heads.weight.shape
-    check_labels(x, label, classes)
+    check_classes(x, label, classes)
     # Classes before heads: the largest of a row's neighbours is found much faster that way.
     columns = heads.weight.transpose(0, 1).flatten(0, 1).T
     bias = heads.bias.T.flatten()
@@ -203,15 +204,9 @@ def scores_from_counts(
     return f1.sum(dim=1) / (named > 0).sum(dim=1)
 
 
-def check_labels(x: Tensor, label: Tensor, classes: int) -> None:
+def check_classes(x: Tensor, label: Tensor, classes: int) -> None:
     """Refuses labels that are not one class of the head for each sample."""
-    if label.is_floating_point() or label.ndim != 1:
-        raise ValueError(
-            f"labels of shape {tuple(label.shape)} and type {label.dtype}: give the number of one "
-            "class, such as int64, for each sample"
-        )
-    if len(label) != len(x):
-        raise ValueError(f"{len(label)} labels of {len(x)} samples: give one for each")
+    check_labels(label, len(x))
     if len(label) and not 0 <= (low := int(label.min())) <= (high := int(label.max())) < classes:
         raise ValueError(f"labels from {low} to {high}, where the classes are 0 to {classes - 1}")
 

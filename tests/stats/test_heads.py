@@ -245,7 +245,7 @@ def test_what_cannot_be_trained_is_refused() -> None:
     for value in (0.0, -1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match=r"class_weight=\[1.0, .* must be above 0 and finite"):
             train(x, label, shares=[1.0, value, 1.0])
-    with pytest.raises(ValueError, match="149 labels of 150 samples"):
+    with pytest.raises(ValueError, match="149 labels for 150 samples"):
         train(x, label[1:])
     with pytest.raises(ValueError, match="labels from 0 to 3, where the classes are 0 to 2"):
         train(x, label + (torch.arange(SAMPLES) == label.argmax()))

@@ -18,7 +18,7 @@ from mmrep.stats.covariance import moments_of
 from mmrep.stats.subspaces import (
     METHODS,
     Heads,
-    check_labels,
+    check_classes,
     project,
     projected_heads,
     projection_scores,
@@ -374,9 +374,9 @@ def test_what_cannot_be_scored_is_refused() -> None:
         score(x, label, n=-2)
     with pytest.raises(ValueError, match="average='f1' is not one of accuracy, macro_f1"):
         score(x, label, average="f1")
-    with pytest.raises(ValueError, match="299 labels of 300 samples: give one for each"):
+    with pytest.raises(ValueError, match="299 labels for 300 samples: give one for each"):
         score(x, label[1:])
-    with pytest.raises(ValueError, match="1 labels of 300 samples: give one for each"):
+    with pytest.raises(ValueError, match="1 labels for 300 samples: give one for each"):
         score(x, label[:1])
     with pytest.raises(ValueError, match="labels from 1 to 4, where the classes are 0 to 3"):
         score(x[label > 0], label[label > 0] + (label[label > 0] == 3))
@@ -392,8 +392,8 @@ def test_labels_heads_and_components_that_do_not_fit_are_refused() -> None:
     basis = subspace("pca", x)
     score = partial(inspect.unwrap(projection_scores), average="accuracy")
     head = torch.randn(3, 4), torch.zeros(3)
-    with pytest.raises(ValueError, match=r"type torch.float32: give the number of one class"):
-        check_labels(x, label.float(), 3)
+    with pytest.raises(ValueError, match=r"type torch.float32: give one whole number"):
+        check_classes(x, label.float(), 3)
     with pytest.raises(ValueError, match=r"a head of weight \(4, 3\) .* must be classes x units"):
         score(x, label, head[0].T, head[1], basis, [1])
     with pytest.raises(ValueError, match=r"components=\[2.5\]: give some whole numbers"):
