@@ -1,15 +1,16 @@
 """Retraining the head on every projection at once (Moreau et al. 2021, section 4.1).
 
 Each (basis, n) has a head of its own, trained on the projected training features from the weights
-of the trained network. All see the same samples, so that a step of all heads is two products: what
-head h does to the projected features is to the untouched ones, with a column of ones appended, the
-linear head theta_h @ map_h (`projected_heads`). theta_h = [W_h b_h] itself, in the original
-coordinates, is what is trained and what weight decay sees.
+of the trained network. The first n components are nested in n, so that all heads of a basis share
+their samples' scores: with a one in front of them, what the head theta = [W b] does to the
+projected features is theta @ map, cut after n scores. Heads of few components thus cost little, and
+heads of similar n are trained together. theta itself, in the original coordinates, is what the
+recipe trains and what weight decay sees.
 """
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,8 +23,8 @@ from mmrep.stats.cca import Basis
 from mmrep.stats.subspaces import CHUNK, Heads, check_classes, projected_heads
 
 MEMORY = 20  # pairs of steps and gradient changes that L-BFGS remembers
+NARROW = 8  # up to as many components, all heads are trained together
 REFRESH = 30  # evaluations after which the Hessian that it starts from is taken anew
-STAYING = 0.9  # heads are taken out of the batch where fewer than this share are left
 DECREASE = 1e-4  # share of the promised decrease that a step must bring (Nocedal & Wright 2006)
 
 
@@ -45,12 +46,26 @@ class Retrained(NamedTuple):
 
 
 class Training(NamedTuple):
-    """Samples with a column of ones, each one's share of the loss, and the heads' maps."""
+    """Samples, each one's share of the loss, the heads' bases and n, and where they start."""
 
-    samples: Float64[Tensor, "samples columns"]
+    x: Float64[Tensor, "samples units"]
     label: Int64[Tensor, "samples"]
     share: Float64[Tensor, "samples"]
-    maps: Float64[Tensor, "heads columns columns"]
+    bases: Sequence[Basis]
+    components: list[int]  # none above the largest rank
+    start: Float64[Tensor, "bases components classes columns"]
+
+
+class Group(NamedTuple):
+    """Heads of similar n: where they stand among the n, and what they share.
+
+    `kept` is 1 where a head of that n has a score, for each n and class.
+    """
+
+    places: list[int]
+    scores: Float64[Tensor, "bases samples scores"]
+    maps: Float64[Tensor, "bases columns scores"]
+    kept: Float64[Tensor, "rows scores"]
 
 
 def retrain_heads(
@@ -75,27 +90,37 @@ def retrain_heads(
     which heads. `class_weight` as in PyTorch: the loss is the weighted mean. An n above a basis'
     rank means the whole basis.
 
-    All heads descend together by L-BFGS, on top of an approximate Hessian: weight_decay plus the
-    second moments of the projected features, at first as where all classes are equally likely, and
-    every 30 evaluations weighed anew by how unsure the head is of each sample. Memory: four
-    matrices of units x units for each head.
+    The heads of one n descend together by L-BFGS, in the n + 1 dimensions in which their minimum
+    lies, on top of an approximate Hessian: weight_decay plus the second moments of the projected
+    features, at first as where all classes are equally likely, and every 30 evaluations weighed
+    anew by how unsure the head is of each sample. Memory: twice all samples' scores on all bases.
     """
     if not weight_decay > 0:
         raise ValueError(
             f"weight_decay={weight_decay} is not above 0: separable samples have no best head "
             "without it. Take the training recipe's, such as 1e-3"
         )
-    training = _training(x, label, class_weight, bases, components, len(bias))
-    start = torch.cat([weight, bias[:, None]], dim=1).detach().double()
-    theta = _minimum(
-        training, start.repeat(len(training.maps), 1, 1), weight_decay, tolerance, max_evaluations
-    )
+    training = _training(x, label, weight, bias, class_weight, bases, components)
+    theta = training.start.clone()
+    for n in set(training.components):
+        of_n = [place for place, own in enumerate(training.components) if own == n]
+        scores, maps = _scores_and_maps(training, n)
+        # Weight decay leaves of theta what lies in the span of the map's columns. On an orthonormal
+        # basis of it, the squares that are punished stay what they are.
+        axes, triangle = torch.linalg.qr(maps)
+        axes *= (maps != 0).any(dim=1, keepdim=True)  # beyond a rank there is nothing
+        best = _minimum(
+            training, scores @ triangle.mT, theta[:, of_n[0]] @ axes, weight_decay,
+            tolerance, max_evaluations,
+        )  # fmt: skip
+        theta[:, of_n] = (best @ axes.mT)[:, None]
     result = _retrained(training, theta, weight_decay)
     missed = int((result.gradient_norm > tolerance).sum())
     if missed:
         warnings.warn(
-            f"{missed} of {len(theta)} heads have a gradient norm above tolerance={tolerance} "
-            f"after max_evaluations={max_evaluations}: allow more, or take a larger weight_decay",
+            f"{missed} of {len(result.loss)} heads have a gradient norm above "
+            f"tolerance={tolerance} after max_evaluations={max_evaluations}: allow more, or take a "
+            "larger weight_decay",
             stacklevel=2,
         )
     return result
@@ -121,47 +146,49 @@ def retrain_heads_by_recipe(
     Published: `partial(torch.optim.Adam, lr=1e-3, weight_decay=1e-3)` for 50 epochs on SHL, and for
     CIFAR no weight decay, 80 epochs, and a rate divided by 3 after every 20th. `scheduler` steps
     after each epoch. One shuffling serves all heads, and the last batch may be smaller. The
-    optimizer must treat each number by itself, as SGD and Adam do: then one for all heads is the
-    same as one for each.
+    optimizer must treat each number by itself, as SGD and Adam do: then one for many heads, as it
+    is made here for those of similar n, is the same as one for each.
 
     The weight decay of `gradient_norm` is the optimizer's, taken as coupled (which AdamW's is not).
     """
-    training = _training(x, label, class_weight, bases, components, len(bias))
-    start = torch.cat([weight, bias[:, None]], dim=1).detach().double()
-    theta = start.repeat(len(training.maps), 1, 1)
-    stepper = optimizer([theta])
-    schedule = scheduler(stepper) if scheduler else None
-    for _ in range(epochs):
-        order = torch.randperm(len(x), generator=generator, device=generator.device)
-        for rows in torch.split(order.to(x.device), batch_size):
-            share = training.share[rows]
-            batch = training._replace(
-                samples=training.samples[rows],
-                label=training.label[rows],
-                share=share / share.sum(),
-            )
-            _, theta.grad = _loss_and_gradient(batch, theta)
-            stepper.step()
-        if schedule:
-            schedule.step()
-    return _retrained(training, theta, float(stepper.defaults["weight_decay"]))
+    training = _training(x, label, weight, bias, class_weight, bases, components)
+    orders = [
+        torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
+        for _ in range(epochs)
+    ]
+    result = training.start.clone()
+    for group in _groups(training):
+        theta = result[:, group.places]
+        stepper = optimizer([theta])
+        schedule = scheduler(stepper) if scheduler else None
+        for order in orders:
+            for rows in torch.split(order, batch_size):
+                share = training.share[rows]
+                batch = group.scores[:, rows], training.label[rows], share / share.sum()
+                _, theta.grad = _loss_and_gradient(*batch, theta, group)
+                stepper.step()
+            if schedule:
+                schedule.step()
+        result[:, group.places] = theta
+    return _retrained(training, result, float(stepper.defaults["weight_decay"]))
 
 
 def _training(
     x: Tensor,
     label: Tensor,
+    weight: Tensor,
+    bias: Tensor,
     class_weight: Tensor | None,
     bases: Sequence[Basis],
     components: Sequence[int],
-    classes: int,
 ) -> Training:
-    check_classes(x, label, classes)
+    check_classes(x, label, len(bias))
     if not len(x):
         raise ValueError("no samples to train heads on")
-    samples = torch.cat([x.detach().double(), x.new_ones(len(x), 1).double()], dim=1)
-    if not samples.isfinite().all():
+    x = x.detach().double()
+    if not x.isfinite().all():
         raise ValueError("x holds NaN or infinite values")
-    share = torch.ones_like(samples[:, 0])
+    share = torch.ones_like(x[:, 0])
     if class_weight is not None:
         share = class_weight.double()[label]
         if not (share > 0).all() or not share.isfinite().all():
@@ -169,84 +196,144 @@ def _training(
                 f"class_weight={class_weight.tolist()} must be above 0 and finite for every class "
                 "that has samples"
             )
-    units = x.shape[1]
-    number = len(bases) * len(components)
-    identity = torch.eye(units + 1, dtype=torch.float64, device=x.device).expand(number, -1, -1)
-    # A head's map is what becomes of the rows of the identity, taken for heads.
-    rows = projected_heads(Heads(identity[:, :, :units], identity[:, :, units]), bases, components)
-    maps = torch.cat([rows.weight, rows.bias[:, :, None]], dim=2)
-    return Training(samples, label, share / share.sum(), maps)
+    projected_heads(Heads(weight[None], bias[None]), bases, components)  # refuses a senseless n
+    rank = max(basis.rank for basis in bases)
+    numbers = [min(n, rank) for n in components]
+    start = torch.cat([weight, bias[:, None]], dim=1).detach().double()
+    start = start.repeat(len(bases), len(numbers), 1, 1)
+    return Training(x, label, share / share.sum(), bases, numbers, start)
+
+
+def _groups(training: Training) -> Iterator[Group]:
+    """The heads by their n, rounded up to a power of two."""
+    places: dict[int, list[int]] = {}
+    for place, n in enumerate(training.components):
+        places.setdefault(max(NARROW, 1 << (n - 1).bit_length()), []).append(place)
+    for own in places.values():
+        components = torch.tensor([training.components[place] for place in own])
+        width = int(components.max())
+        kept = (
+            torch.arange(width + 1)
+            <= components.repeat_interleave(training.start.shape[2])[:, None]
+        )
+        yield Group(own, *_scores_and_maps(training, width), kept.to(training.x))
+
+
+def _scores_and_maps(
+    training: Training, n: int
+) -> tuple[Float64[Tensor, "bases samples scores"], Float64[Tensor, "bases columns scores"]]:
+    """Each sample's 1 and n scores, and how they make up its projection and the 1 behind it.
+
+    Both are zero beyond a basis' rank.
+    """
+    x, bases = training.x, training.bases
+    # A sample's scores on all bases lie together, as minibatches read them.
+    scores = x.new_zeros(len(x), len(bases), n + 1).transpose(0, 1)
+    maps = x.new_zeros(len(bases), x.shape[1] + 1, n + 1)
+    scores[:, :, 0] = maps[:, -1, 0] = 1
+    for basis, own, back in zip(bases, scores, maps, strict=True):
+        end = min(n, basis.rank) + 1
+        own[:, 1:end] = (x - basis.mean) @ basis.directions[:, : end - 1]
+        back[:-1, 0] = basis.mean
+        back[:-1, 1:end] = basis.inverse[: end - 1].T
+    return scores, maps
 
 
 def _loss_and_gradient(
-    training: Training, theta: Float64[Tensor, "heads classes columns"]
-) -> tuple[Float64[Tensor, "heads"], Float64[Tensor, "heads classes columns"]]:
-    """The cross-entropy of each head and its gradient by theta, without weight decay."""
-    heads, classes, columns = theta.shape
-    # Classes before heads: the softmax over a row's neighbours would be three times as slow.
-    effective = (theta @ training.maps).permute(2, 1, 0).reshape(columns, -1)
-    gradient = torch.zeros_like(effective)
-    loss = theta.new_zeros(heads)
-    rows = max(1, CHUNK // (heads * classes))
-    parts = (torch.split(part, rows) for part in training[:3])
-    for samples, label, share in zip(*parts, strict=True):
-        log_p = (samples @ effective).view(-1, classes, heads).log_softmax(dim=1)
-        own = torch.arange(len(samples), device=label.device), label
-        loss -= share @ log_p[own]
-        residual = log_p.exp_()
-        residual[own] -= 1
-        residual *= share[:, None, None]
-        gradient.addmm_(samples.T, residual.flatten(1))
-    gradient = gradient.view(columns, classes, heads).permute(2, 1, 0)
-    return loss, gradient @ training.maps.mT
+    scores: Float64[Tensor, "bases samples scores"],
+    label: Int64[Tensor, "samples"],
+    share: Float64[Tensor, "samples"],
+    theta: Float64[Tensor, "bases heads classes columns"],
+    group: Group,
+) -> tuple[Float64[Tensor, "bases heads"], Float64[Tensor, "bases heads classes columns"]]:
+    """The cross-entropy of each head of a group and its gradient by theta, without weight decay."""
+    effective = (theta.flatten(1, 2) @ group.maps).mul_(group.kept)
+    effective = effective.view(*theta.shape[:3], -1)
+    loss, gradient = _loss_and_gradient_by_scores(scores, label, share, effective)
+    gradient = gradient.flatten(1, 2).mul_(group.kept) @ group.maps.mT
+    return loss, gradient.view_as(theta)
 
 
-def _objective(
-    training: Training, theta: Float64[Tensor, "heads classes columns"], weight_decay: float
-) -> tuple[Float64[Tensor, "heads"], Float64[Tensor, "heads classes columns"]]:
-    loss, gradient = _loss_and_gradient(training, theta)
-    return loss + weight_decay / 2 * _dot(theta, theta), gradient + weight_decay * theta
+def _loss_and_gradient_by_scores(
+    scores: Float64[Tensor, "bases samples scores"],
+    label: Int64[Tensor, "samples"],
+    share: Float64[Tensor, "samples"],
+    effective: Float64[Tensor, "bases heads classes scores"],
+) -> tuple[Float64[Tensor, "bases heads"], Float64[Tensor, "bases heads classes scores"]]:
+    """The same for heads that act on the scores: `effective` is theta @ map."""
+    bases, heads, classes, _ = effective.shape
+    columns = effective.flatten(1, 2)
+    gradient = torch.zeros_like(columns)
+    loss = effective.new_zeros(bases, heads)
+    rows = max(1, CHUNK // (bases * heads * classes))
+    target = share.new_zeros(classes, len(label)).scatter_(0, label[None], share[None])
+    parts = (torch.split(part, rows, dim=-1) for part in (scores.mT, share, target))
+    for own_scores, own_share, own_target in zip(*parts, strict=True):
+        # Samples last: the softmax over a row's neighbours would be three times as slow.
+        logits = (columns @ own_scores).view(bases, heads, classes, -1)
+        log_p = logits.log_softmax(dim=2)
+        loss -= log_p.flatten(2) @ own_target.flatten()
+        residual = log_p.exp_().mul_(own_share).sub_(own_target)
+        gradient.baddbmm_(residual.flatten(1, 2), own_scores.mT)
+    return loss, gradient.view_as(effective)
 
 
-def _retrained(training: Training, theta: Tensor, weight_decay: float) -> Retrained:
-    loss, gradient = _loss_and_gradient(training, theta)
-    norm = (gradient + weight_decay * theta).flatten(1).norm(dim=1)
-    return Retrained(Heads(theta[:, :, :-1], theta[:, :, -1]), loss, norm)
+def _retrained(
+    training: Training,
+    theta: Float64[Tensor, "bases components classes columns"],
+    weight_decay: float,
+) -> Retrained:
+    loss, norm = theta.new_empty(2, *theta.shape[:2])
+    for group in _groups(training):
+        own = theta[:, group.places]
+        data = group.scores, training.label, training.share
+        loss[:, group.places], gradient = _loss_and_gradient(*data, own, group)
+        norm[:, group.places] = (gradient + weight_decay * own).flatten(2).norm(dim=2)
+    heads = theta.flatten(0, 1)
+    return Retrained(Heads(heads[:, :, :-1], heads[:, :, -1]), loss.flatten(), norm.flatten())
 
 
 def _minimum(
     training: Training,
+    features: Float64[Tensor, "heads samples columns"],
     theta: Float64[Tensor, "heads classes columns"],
     weight_decay: float,
     tolerance: float,
     max_evaluations: int,
 ) -> Float64[Tensor, "heads classes columns"]:
     """L-BFGS on all heads, each with its own step length; heads that are done leave the batch."""
-    likely = training.share / theta.shape[1]
-    factor = _hessian_factor(training, [likely], weight_decay)
+    label, share = training.label, training.share
+    likely = (share / theta.shape[1]).expand(len(theta), -1)
+    factor = _hessian_factor(features, likely, weight_decay)
     result = theta.clone()
     active = torch.arange(len(theta), device=theta.device)
     pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=MEMORY)
-    value, gradient = _objective(training, theta, weight_decay)
+
+    def objective(features: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        data = features, label, share
+        loss, gradient = _loss_and_gradient_by_scores(*data, theta[:, None])
+        penalty = weight_decay / 2 * _dot(theta, theta)
+        return loss[:, 0] + penalty, gradient[:, 0] + weight_decay * theta
+
+    value, gradient = objective(features, theta)
     scale = torch.ones_like(value)
     direction = _direction(gradient, pairs, factor, scale)
     length = torch.ones_like(value)
     for evaluation in range(max_evaluations):
         left = gradient.flatten(1).norm(dim=1) > tolerance
-        if left.sum() < STAYING * len(left):
+        if not left.all():
             result[active] = theta
             if not left.any():
                 break
-            training = training._replace(maps=training.maps[left])
             pairs = deque(((s[left], c[left], w[left]) for s, c, w in pairs), maxlen=MEMORY)
-            kept = (active, theta, value, gradient, direction, length, scale, factor)
-            active, theta, value, gradient, direction, length, scale, factor = (
+            kept = (features, active, theta, value, gradient, direction, length, scale, factor)
+            features, active, theta, value, gradient, direction, length, scale, factor = (
                 part[left] for part in kept
             )
         if evaluation and evaluation % REFRESH == 0:
-            factor = _hessian_factor(training, _doubt(training, theta), weight_decay)
+            factor = _hessian_factor(features, share * _doubt(features, theta), weight_decay)
         step = length[:, None, None] * direction
-        new_value, new_gradient = _objective(training, theta + step, weight_decay)
+        new_value, new_gradient = objective(features, theta + step)
         # A slope that is still downhill proves a decrease where rounding hides it in the values.
         taken = new_value <= value + DECREASE * _dot(gradient, step)
         taken |= _dot(new_gradient, step) <= 0
@@ -268,26 +355,26 @@ def _minimum(
 
 
 def _hessian_factor(
-    training: Training, weights: Iterable[Float64[Tensor, "samples"]], weight_decay: float
+    features: Float64[Tensor, "heads samples columns"],
+    weights: Float64[Tensor, "heads samples"],
+    weight_decay: float,
 ) -> Float64[Tensor, "heads columns columns"]:
     """Cholesky factor of each head's Hessian, were all its classes alike.
 
-    `weights` are what each sample's square counts, head by head or once for all.
+    `weights` are what each sample's square counts.
     """
-    samples, maps = training.samples, training.maps
-    moments = torch.stack([samples.T @ (weight[:, None] * samples) for weight in weights])
-    hessian = maps @ moments @ maps.mT
+    hessian = features.mT @ (weights[:, :, None] * features)
     hessian.diagonal(dim1=1, dim2=2).add_(weight_decay)
     return torch.linalg.cholesky(hessian)
 
 
 def _doubt(
-    training: Training, theta: Float64[Tensor, "heads classes columns"]
-) -> Iterator[Float64[Tensor, "samples"]]:
+    features: Float64[Tensor, "heads samples columns"],
+    theta: Float64[Tensor, "heads classes columns"],
+) -> Float64[Tensor, "heads samples"]:
     """The mean over classes of p (1 - p), sample by sample: little where a head is sure."""
-    for effective in theta @ training.maps:
-        p = (training.samples @ effective.T).softmax(dim=1)
-        yield training.share * (p * (1 - p)).mean(dim=1)
+    p = (theta @ features.mT).softmax(dim=1)
+    return (p * (1 - p)).mean(dim=1)
 
 
 def _direction(

@@ -119,7 +119,7 @@ def test_a_head_that_is_already_best_stays() -> None:
     again = retrain_heads(
         x, label, *best, bases(x)[:1], COMPONENTS[-1:], weight_decay=1e-2, tolerance=1e-6
     )
-    assert torch.equal(again.heads.weight[0], best[0])
+    assert_close(again.heads.weight[0], best[0], atol=1e-12, rtol=0)
 
 
 def test_more_components_fit_the_training_samples_better() -> None:
@@ -202,6 +202,32 @@ def test_a_long_recipe_reaches_the_optimum() -> None:
     )  # fmt: skip
     assert result.gradient_norm.max() < 1e-6
     assert_close(result.loss, best.loss, atol=1e-5, rtol=0)
+
+
+def test_bases_of_different_rank_and_any_n_at_once() -> None:
+    x, label = features()
+    mixed = bases(x)
+    mixed[1] = Basis(mixed[1].directions[:, :3], mixed[1].inverse[:3], mixed[1].mean + 1)
+    numbers = (40, 0, 4, 1, 4, 10)  # beyond every rank, none, one twice, in no order
+
+    def both(bases: list[Basis], numbers: tuple[int, ...]) -> list[Retrained]:
+        given = (x, label, *trained_head(), bases, numbers)
+        recipe = partial(SGD, lr=0.05, momentum=0.9, weight_decay=1e-2)
+        return [
+            retrain_heads(*given, weight_decay=1e-2, tolerance=1e-9),
+            retrain_heads_by_recipe(
+                *given, optimizer=recipe, epochs=2, generator=seeded(), batch_size=40
+            ),
+        ]
+
+    together = both(mixed, numbers)
+    for head, (basis, n) in enumerate((basis, n) for basis in mixed for n in numbers):
+        for result, alone in zip(together, both([basis], (min(n, basis.rank),)), strict=True):
+            assert_close(result.heads.weight[head], alone.heads.weight[0], atol=1e-6, rtol=0)
+            assert_close(result.heads.bias[head], alone.heads.bias[0], atol=1e-6, rtol=0)
+            inputs = project(x, basis, min(n, basis.rank))
+            logits = inputs @ alone.heads.weight[0].T + alone.heads.bias[0]
+            assert_close(result.loss[head], F.cross_entropy(logits, label), atol=1e-6, rtol=0)
 
 
 def test_both_run_where_gradients_are_off_and_leave_their_inputs_alone() -> None:
