@@ -1,7 +1,7 @@
 """Reading a network's features: what every analysis stands on."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -66,6 +66,28 @@ def _readings(
         features = net.features(batch.inputs)
         seen |= {"features": features, "logits": net.head(features)}
         yield Reading(batch, {name: seen[name] for name in layers})
+
+
+def require_same_samples(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """Refuses two networks whose data, by their facts in `run.json`, are not the same samples."""
+    different = [
+        f"{name}: {ours[name]} here, {theirs[name]} there"
+        for name in ("name", "source", "num_train", "num_val", "fingerprint")
+        if ours[name] != theirs[name]
+    ]
+    if different:
+        raise ValueError(
+            f"the partner saw other samples ({'; '.join(different)}): features can only be "
+            "compared on the same ones"
+        )
+
+
+def last_linear(net: Any) -> nn.Linear:
+    """The last linear layer of a network's head, whose input the features are."""
+    linear = [module for module in net.head.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError(f"the head of {type(net).__name__} has no linear layer to project before")
+    return linear[-1]
 
 
 def _to(part: Any, device: torch.device) -> Any:

@@ -1,51 +1,43 @@
 """The analysis `cca_projection`: what a network still tells on n components of its features.
 
-Moreau et al. 2021, section 4, with the trained network's own head.
+Moreau et al. 2021, section 4.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from mmrep.batch import Batch
-from mmrep.features import read_features
+from mmrep.features import last_linear, read_features, require_same_samples
 from mmrep.files import whole_file
 from mmrep.loggers import log_curves, log_figure
 from mmrep.metrics.moments import RunningMoments
 from mmrep.metrics.projection import ProjectionConfusion
 from mmrep.plots.cca_projection import plot_cca_projection
-from mmrep.stats.cca import Basis, cca_from_moments, correlations_on
+from mmrep.stats.cca import cca_from_moments, correlations_on
 from mmrep.stats.covariance import Moments
-from mmrep.stats.subspaces import (
-    CCA_METHODS,
-    METHODS,
-    Heads,
-    projected_heads,
-    scores_from_counts,
-    subspaces_from_moments,
+from mmrep.stats.curves import (
+    HEADS,
+    TITLES,
+    Curves,
+    Recipe,
+    by_method,
+    choose_components,
+    curves_from_counts,
+    original_heads,
+    retrained_heads,
+    table,
 )
+from mmrep.stats.subspaces import Heads
 
 SCORES = {"val/f1": "macro_f1", "val/accuracy": "accuracy"}
-
-
-class Curves(NamedTuple):
-    """Scores on n components: a row for each method and draw, a column for each n.
-
-    NaN where a method keeps fewer than n components. At n = units stands the untouched network.
-    """
-
-    method: list[str]
-    draw: list[int]
-    components: list[int]
-    kept: np.ndarray  # (rows, n): components that were there to keep
-    accuracy: np.ndarray  # (rows, n)
-    macro_f1: np.ndarray  # (rows, n)
 
 
 class CCAProjection(Callback):
@@ -56,6 +48,10 @@ class CCAProjection(Callback):
     finished run) for the same samples; means, axes and canonical directions are fitted on them. The
     validation samples are projected while they are scored anyway. `n` runs from 1 to twice the
     classes, then over powers of two to the width, and over the rank of each method.
+
+    When a trained network is validated, heads are also retrained on the projected features, as
+    `retrain` says: by the "recipe" of the training, or until they have "converged". Every rank then
+    holds the features of all training samples.
 
     Writes `analysis/cca_projection/epoch=050.npz` (the `Curves`, canonical correlations, also held
     out, and ranks) and `cca_projection.csv`, logs curves, table and the seconds that it took, and
@@ -71,35 +67,47 @@ class CCAProjection(Callback):
         monitor: str,
         every: int | None = None,
         draws: int = 3,
+        retrain: Sequence[str] = ("recipe", "converged"),
         seed: int = 0,
     ) -> None:
-        if draws < 1:
-            raise ValueError(f"draws={draws}: the random methods need at least 1")
         if monitor not in SCORES:
             raise ValueError(f"monitor={monitor!r} is not one of {', '.join(SCORES)}")
+        if unknown := [how for how in retrain if how not in HEADS[1:]]:
+            raise ValueError(f"retrain={unknown} is not among {', '.join(HEADS[1:])}")
         self.partner, self.every, self.draws, self.seed = partner, every, draws, seed
+        self.retrain = list(retrain)
         self.score = SCORES[monitor]
         self.partner_features: dict[str, list[tuple[Tensor, Tensor]]] = {}  # by split: they stay
         self.confusion: ProjectionConfusion | None = None  # while a validation is projected
+        self.epoch_seconds: list[tuple[float, float, float]] = []  # whole, analysis, reading
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started = time.monotonic()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        training = trainer.state.fn == "fit"
-        self.epoch = trainer.current_epoch + training  # how many the weights have seen
-        self.step = trainer.global_step - training  # as Lightning counts what it logs
+        self.training = trainer.state.fn == "fit"
+        self.epoch = trainer.current_epoch + self.training  # how many the weights have seen
+        self.step = trainer.global_step - self.training  # as Lightning counts what it logs
         not_due = self.every is None or self.epoch % self.every != 0
-        if trainer.sanity_checking or (training and not_due):
+        if trainer.sanity_checking or (self.training and not_due):
             return
         started = time.monotonic()
-        moments = self._moments(trainer.datamodule, pl_module)
+        data = trainer.datamodule
+        self.kept: list[tuple[Tensor, Tensor, Tensor]] = []  # index, features, label
+        moments = self._moments(data, pl_module)
         read = time.monotonic()
-        self._choose_bases(moments)
-        width = moments.widths[0]
-        ranks = [basis.rank for basis in self.bases]
-        self.components = sorted({*grid(len(trainer.datamodule.class_names), width), *ranks})
-        own = _last_linear(pl_module.net)
-        projected = projected_heads(own, self.bases, self.components)
-        heads = Heads(*(torch.cat(pair) for pair in zip(projected, own, strict=True)))
-        self.confusion = ProjectionConfusion(heads).to(pl_module.device)
+        self.chosen = choose_components(
+            moments, num_classes=len(data.class_names), draws=self.draws, seed=self.seed
+        )
+        self.cca = cca_from_moments(moments) if self.partner else None
+        head = last_linear(pl_module.net)
+        own = Heads(head.weight.detach().double()[None], head.bias.detach().double()[None])
+        heads = {"original": original_heads(self.chosen, own)}
+        if not self.training and self.retrain:
+            heads |= self._retrained(pl_module, data.batch_size, own)
+        self.heads = list(heads)
+        together = Heads(*(torch.cat(parts) for parts in zip(*heads.values(), strict=True)))
+        self.confusion = ProjectionConfusion(together).to(pl_module.device)
         self.validation = RunningMoments(*moments.widths).to(pl_module.device)
         net: Any = pl_module.net  # a network of ours: features, head
         self.hook = net.head.register_forward_pre_hook(self._keep_features)
@@ -132,7 +140,8 @@ class CCAProjection(Callback):
         self.confusion = None
         if not trainer.is_global_zero:
             return
-        curves = self._curves(counts)
+        split = torch.split(counts, len(counts) // len(self.heads))
+        curves = curves_from_counts(self.chosen, dict(zip(self.heads, split, strict=True)))
         correlations = {}
         if self.cca is not None:
             correlations["correlations"] = self.cca.correlations.cpu().numpy()
@@ -144,6 +153,22 @@ class CCAProjection(Callback):
         for logger in trainer.loggers:
             named = {f"analysis/cca_projection/{name}": value for name, value in seconds.items()}
             logger.log_metrics({"epoch": trainer.current_epoch} | named, self.step)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and self.every and self.epoch % self.every == 0:
+            whole = time.monotonic() - self.started
+            self.epoch_seconds.append((whole, self.seconds, self.reading_seconds))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says what the analysis has cost; the first epoch also read the partner's features."""
+        if not self.epoch_seconds:
+            return
+        whole, own, reading = np.median(np.array(self.epoch_seconds), axis=0)
+        without = whole - own - reading
+        print(
+            f"cca_projection took {own:.2f} s an epoch, {own / without:.1%} of the {without:.1f} s "
+            f"without it, and {reading:.1f} s to read the training features"
+        )
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -161,9 +186,31 @@ class CCAProjection(Callback):
                 if moments is None:
                     moments = RunningMoments(*(view.shape[1] for view in views)).to(task.device)
                 moments.update(*views)
+                if not self.training and self.retrain:
+                    self.kept.append((batch.index, layers["features"], batch.label))
         if moments is None:
             raise ValueError("there are no training samples to take components of")
         return moments.compute()
+
+    def _retrained(self, task: Any, batch_size: int, own: Heads) -> dict[str, Heads]:
+        """Heads retrained on all ranks' samples, in their order: the same on every rank."""
+        index, features, label = (torch.cat(parts) for parts in zip(*self.kept, strict=True))
+        self.kept = []
+        if dist.is_initialized():
+            shards: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(shards, (index.cpu(), features.cpu(), label.cpu()))
+            index, features, label = (
+                torch.cat(parts).to(own.bias.device) for parts in zip(*shards, strict=True)
+            )
+        order = index.argsort()
+        recipe = Recipe(task.optimizer, task.scheduler, self.epoch, batch_size, task.class_weight)
+        print(f"retrains heads on {len(index)} samples: {', '.join(self.retrain)}")
+        return {
+            how: retrained_heads(
+                how, self.chosen, features[order], label[order], own, recipe, seed=self.seed
+            )
+            for how in self.retrain
+        }
 
     def _partner_batch(
         self, split: str, number: int, batch: Batch, data: Any, task: LightningModule
@@ -185,17 +232,7 @@ class CCAProjection(Callback):
         self, split: str, data: Any, task: LightningModule
     ) -> Iterator[tuple[Tensor, Tensor]]:
         partner_task, partner_data = self.partner  # type: ignore[misc]  # there is one
-        ours, theirs = data.facts(), partner_data.facts()
-        different = [
-            f"{name}: {ours[name]} here, {theirs[name]} there"
-            for name in ("name", "source", "num_train", "num_val", "fingerprint")
-            if ours[name] != theirs[name]
-        ]
-        if different:
-            raise ValueError(
-                f"the partner saw other samples ({'; '.join(different)}): features can only be "
-                "compared on the same ones"
-            )
+        require_same_samples(data.facts(), partner_data.facts())
         partner_data.batch_size = data.batch_size
         partner_task.to(task.device)
         loader = (
@@ -210,35 +247,6 @@ class CCAProjection(Callback):
     def _keep_features(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         (self.features,) = inputs
 
-    def _choose_bases(self, moments: Moments) -> None:
-        """All methods once, the random ones as often as `draws`."""
-        methods = [name for name in METHODS if self.partner or name not in CCA_METHODS]
-        generator = torch.Generator().manual_seed(self.seed)
-        self.rows: list[tuple[str, int]] = []
-        self.bases: list[Basis] = []
-        for draw in range(self.draws):
-            chosen = methods if draw == 0 else [name for name in methods if "random" in name]
-            for name, basis in subspaces_from_moments(chosen, moments, generator=generator).items():
-                self.rows.append((name, draw))
-                self.bases.append(basis)
-        self.cca = cca_from_moments(moments) if self.partner else None
-
-    def _curves(self, counts: Tensor) -> Curves:
-        rows, width = len(self.rows), len(self.bases[0].mean)
-        components = np.array(self.components)
-        ranks = np.array([basis.rank for basis in self.bases])
-        whole = components == width
-        scores = []
-        for average in ("accuracy", "macro_f1"):
-            of_heads = scores_from_counts(counts, average).numpy()
-            table = of_heads[:-1].reshape(rows, len(components))
-            # With all components the data are as they were, which a reduced CCA alone is not.
-            table[:, whole] = of_heads[-1]
-            scores.append(np.where(whole | (components <= ranks[:, None]), table, np.nan))
-        methods, draws = zip(*self.rows, strict=True)
-        kept = np.where(whole, width, np.minimum(components, ranks[:, None]))
-        return Curves(list(methods), list(draws), self.components, kept, *scores)
-
     def _write(self, trainer: Trainer, curves: Curves, correlations: dict[str, np.ndarray]) -> None:
         data, run = trainer.datamodule, Path(trainer.default_root_dir)
         folder = run / "analysis" / "cca_projection"
@@ -247,61 +255,23 @@ class CCAProjection(Callback):
             np.savez(part, **arrays)
         with whole_file(folder / "cca_projection.csv") as part:
             part.write_text("".join(",".join(map(str, row)) + "\n" for row in table(curves)))
-        lines = by_method(curves, self.score)
-        means = {name: (n, scores.mean(axis=0)) for name, (n, scores) in lines.items()}
-        log_curves(
-            trainer.loggers,
-            "cca_projection",
-            means,
-            table(curves),
-            epoch=trainer.current_epoch,
-            step=self.step,
-        )
-        if trainer.state.fn == "fit":
+        lines = {head: by_method(curves, self.score, head) for head in self.heads}
+        for head, by_head in lines.items():
+            log_curves(
+                trainer.loggers,
+                "cca_projection" if head == "original" else f"cca_projection/{head}",
+                {name: (n, scores.mean(axis=0)) for name, (n, scores) in by_head.items()},
+                [table(curves)[0], *(row for row in table(curves) if row[0] == head)],
+                epoch=trainer.current_epoch,
+                step=self.step,
+            )
+        if self.training:
             return  # to draw takes longer than all else
         figure = plot_cca_projection(
-            lines,
+            {TITLES[head]: {"": by_head} for head, by_head in lines.items()},
             num_classes=len(data.class_names),
             score=self.score.replace("macro_f1", "macro F1"),
             title=f"{data.title}, validation, after {self.epoch} epochs",
             simulated=data.simulated,
         )
         log_figure(trainer.loggers, run, "cca_projection", figure, self.step)
-
-
-def grid(num_classes: int, width: int) -> list[int]:
-    """Every n to twice the number of classes, then powers of two, then the width itself."""
-    powers = [2**i for i in range(width.bit_length()) if 2 * num_classes < 2**i < width]
-    return [*range(1, min(2 * num_classes, width - 1) + 1), *powers, width]
-
-
-def by_method(curves: Curves, score: str) -> dict[str, tuple[list[int], np.ndarray]]:
-    """For each method the n that it has, and the scores of (draws, n)."""
-    scores = curves.accuracy if score == "accuracy" else curves.macro_f1
-    lines = {}
-    for method in dict.fromkeys(curves.method):
-        of_method = scores[[name == method for name in curves.method]]
-        there = ~np.isnan(of_method).any(axis=0)
-        lines[method] = list(np.array(curves.components)[there]), of_method[:, there]
-    return lines
-
-
-def table(curves: Curves) -> list[tuple[Any, ...]]:
-    """A row for each method, draw and n, under a header."""
-    rows: list[tuple[Any, ...]] = [("method", "draw", "n", "kept", "accuracy", "macro_f1")]
-    for row, (method, draw) in enumerate(zip(curves.method, curves.draw, strict=True)):
-        rows += [
-            (method, draw, n, curves.kept[row, i], curves.accuracy[row, i], curves.macro_f1[row, i])
-            for i, n in enumerate(curves.components)
-            if not np.isnan(curves.accuracy[row, i])
-        ]
-    return rows
-
-
-def _last_linear(net: Any) -> Heads:
-    """The last linear layer of the head, as one head of many."""
-    linear = [module for module in net.head.modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise ValueError(f"the head of {type(net).__name__} has no linear layer to project before")
-    weight, bias = linear[-1].weight.detach().double(), linear[-1].bias.detach().double()
-    return Heads(weight[None], bias[None])

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmrep.plots.style import styled_figure
+from mmrep.plots.style import styled_panels
 
 COLOURS = {  # the paper's
     "cca_highest": (1, 0, 0),
@@ -21,7 +21,7 @@ Curve = tuple[Sequence[int], np.ndarray]  # n, and scores of (repetitions, n)
 
 
 def plot_cca_projection(
-    curves: Mapping[str, Curve],
+    panels: Mapping[str, Mapping[str, Mapping[str, Curve]]],
     *,
     num_classes: int,
     score: str,
@@ -30,17 +30,27 @@ def plot_cca_projection(
 ) -> Figure:
     """A line for each method: mean and deviation (ddof 0) over repetitions, against n.
 
-    Dotted: as many components as there are classes (Moreau et al. 2021, Figure 4).
+    `panels` are rows of columns, by their titles (Moreau et al. 2021, Figures 4 and 5). Dotted: as
+    many components as there are classes.
     """
-    with styled_figure(6.0, 4.0, simulated=simulated) as (figure, axes):
-        draw_curves(axes, curves, num_classes=num_classes)
-        axes.set(xlabel="components kept", ylabel=score, title=title)
-        figure.legend(loc="outside lower center", ncols=3)
+    rows, columns = len(panels), len(next(iter(panels.values())))
+    width, height = max(6.0, 3.4 * columns + 0.6), max(4.0, 2.5 * rows + 1.0)
+    with styled_panels(rows, columns, width, height, simulated=simulated) as (figure, drawn):
+        for i, (row, by_column) in enumerate(panels.items()):
+            for j, (column, curves) in enumerate(by_column.items()):
+                _draw_curves(drawn[i, j], curves, num_classes=num_classes)
+                if i == 0:
+                    drawn[i, j].set_title(column)
+            drawn[i, 0].set_ylabel("\n".join(filter(None, [row, score])))
+        for axes in drawn[-1]:
+            axes.set_xlabel("components kept")
+        figure.suptitle(title, fontsize="medium", x=0.02, ha="left")
+        handles, labels = drawn[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3 if columns == 1 else 7)
     return figure
 
 
-def draw_curves(axes: Axes, curves: Mapping[str, Curve], *, num_classes: int) -> None:
-    """The lines, bands and marks of one panel."""
+def _draw_curves(axes: Axes, curves: Mapping[str, Curve], *, num_classes: int) -> None:
     for method, (components, scores) in curves.items():
         mean, deviation = scores.mean(axis=0), scores.std(axis=0)
         colour = COLOURS[method]

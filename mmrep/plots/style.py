@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,10 +23,18 @@ def styled_figure(width: float, height: float, *, simulated: bool) -> Iterator[t
 
     Where the data were simulated, the figure says so.
     """
+    with styled_panels(1, 1, width, height, simulated=simulated) as (figure, panels):
+        yield figure, panels[0, 0]
+
+
+@contextmanager
+def styled_panels(
+    rows: int, columns: int, width: float, height: float, *, simulated: bool
+) -> Iterator[tuple[Figure, np.ndarray]]:
+    """As `styled_figure`, of `rows` x `columns` axes that share their scales."""
     with style():
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.add_subplot()
-        yield figure, axes
+        yield figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         if simulated:
             figure.text(0.995, 0.995, "simulated data", ha="right", va="top", style="italic",
                         color="#b00020", fontsize="small")  # fmt: skip

@@ -8,13 +8,22 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mmrep.callbacks.cca_projection import grid
 from mmrep.features import read_features
 from mmrep.runs import load_run
 from mmrep.stats.cca import cca, correlations_on
 from mmrep.stats.covariance import moments_of
-from mmrep.stats.subspaces import METHODS, projection_scores, subspace
+from mmrep.stats.curves import (
+    HEADS,
+    choose_components,
+    curves_from_counts,
+    grid,
+    retrained_heads,
+)
+from mmrep.stats.subspaces import METHODS, confusion, projection_scores, subspace
+from mmrep.studies.recorded import record
 from tests.scripts import TINY, run
+
+ANALYSIS = ("analyze.py", "analysis=cca_projection", "analysis.callback.retrain=[recipe]")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +43,7 @@ def projected(store: Path, partner: Path) -> Path:
     folder = store / "outputs" / "projected"
     run(
         store, "train.py", *TINY, "trainer.max_epochs=4", "callbacks=cca_projection",
-        f"partner={partner}", f"hydra.run.dir={folder}",
+        "callbacks.cca_projection.retrain=[]", f"partner={partner}", f"hydra.run.dir={folder}",
     )  # fmt: skip
     return folder
 
@@ -43,11 +52,13 @@ def projected(store: Path, partner: Path) -> Path:
 def analysed(store: Path, projected: Path, partner: Path) -> dict[str, np.ndarray]:
     """What the analysis of the finished run gives, which takes the place of the training's."""
     from_training = arrays(projected)
-    run(store, "analyze.py", "analysis=cca_projection", f"runs={projected}", f"partner={partner}")
+    run(store, *ANALYSIS, f"runs={projected}", f"partner={partner}")
     found = arrays(projected)
-    for name in ("accuracy", "macro_f1", "correlations"):
+    assert_allclose(from_training["correlations"], found["correlations"], atol=1e-5)
+    for name in ("accuracy", "macro_f1"):
         # The same network in another process: float32 features to rounding.
-        assert_allclose(from_training[name], found[name], atol=1e-5)
+        original = found[name][found["head"] == "original"]
+        assert_allclose(from_training[name], original, atol=1e-5)
     return found
 
 
@@ -85,7 +96,7 @@ def test_curves_are_the_statistics_of_the_run(
     found = analysed
     assert list(dict.fromkeys(found["method"])) == list(METHODS)
     for row, method in enumerate(found["method"]):
-        if found["draw"][row] or "random" in method:
+        if found["head"][row] != "original" or found["draw"][row] or "random" in method:
             continue
         basis = subspace(str(method), layers["x", "train"], layers["y", "train"])
         there = ~np.isnan(found["accuracy"][row])
@@ -110,8 +121,30 @@ def test_curves_are_the_statistics_of_the_run(
     assert_allclose(found["held_out"], held_out, atol=1e-10)
     assert tuple(found["ranks"]) == (fit.x.rank, fit.y.rank)
     assert found["components"][-1] == 128
-    assert_allclose(found["macro_f1"][:, -1], float(metrics["val/f1"]), atol=1e-6)
+    ends = found["macro_f1"][found["head"] == "original", -1]
+    assert_allclose(ends, float(metrics["val/f1"]), atol=1e-6)
     assert float(metrics["analysis/cca_projection/pca/0128"]) == found["macro_f1"][0, -1]
+
+
+@pytest.mark.slow
+def test_retrained_heads_are_those_of_the_recipe(
+    projected: Path, partner: Path, analysed: dict[str, np.ndarray]
+) -> None:
+    x, y = (record(folder, checkpoint="last") for folder in (projected, partner))
+    chosen = choose_components(
+        moments_of(x.train.features, y.train.features), num_classes=8, draws=3, seed=0
+    )
+    assert (x.recipe.epochs, x.recipe.batch_size) == (4, 64)
+    heads = retrained_heads(
+        "recipe", chosen, x.train.features, x.train.label, x.own, x.recipe, seed=0
+    )
+    counts = confusion(x.validation.features, x.validation.label, heads)
+    expected = curves_from_counts(chosen, {"recipe": counts})
+    of_recipe = analysed["head"] == "recipe"
+    assert_allclose(analysed["macro_f1"][of_recipe], expected.macro_f1, atol=1e-10)
+    whole = expected.macro_f1[:, -1]
+    assert_array_equal(whole, np.full_like(whole, whole[0]))  # one head on untouched features
+    assert not np.allclose(analysed["macro_f1"][of_recipe], analysed["macro_f1"][~of_recipe])
 
 
 @pytest.mark.ddp
@@ -120,12 +153,12 @@ def test_two_ranks_give_the_arrays_of_one(
     store: Path, projected: Path, partner: Path, analysed: dict[str, np.ndarray]
 ) -> None:
     printed = run(
-        store, "analyze.py", "analysis=cca_projection", f"runs={projected}", f"partner={partner}",
-        "trainer=ddp", "trainer.devices=2",
+        store, *ANALYSIS, f"runs={projected}", f"partner={partner}", "trainer=ddp",
+        "trainer.devices=2",
     )  # fmt: skip
     together = arrays(projected)
     assert "figures/cca_projection.png" in printed
-    for name in ("method", "draw", "components", "kept"):
+    for name in ("head", "method", "draw", "components", "kept"):
         assert_array_equal(together[name], analysed[name])
     for name in ("accuracy", "macro_f1", "correlations", "held_out"):
         assert_allclose(together[name], analysed[name], atol=1e-10)
@@ -136,6 +169,7 @@ def test_without_a_partner_the_methods_that_need_none_are_left(store: Path, part
     run(store, "analyze.py", "analysis=cca_projection", f"runs={partner}")
     found = arrays(partner, epoch=2)
     assert set(found["method"]) == set(METHODS[3:])
+    assert set(found["head"]) == set(HEADS)
     assert "correlations" not in found
 
 
@@ -158,6 +192,11 @@ def test_a_partner_of_other_samples_and_an_unknown_score_are_refused(
         "analysis.callback.monitor=val/loss", code=1,
     )  # fmt: skip
     assert "monitor='val/loss' is not one of val/f1, val/accuracy" in printed
+    printed = run(
+        store, "analyze.py", "analysis=cca_projection", f"runs={partner}",
+        "analysis.callback.retrain=[best]", code=1,
+    )  # fmt: skip
+    assert "retrain=['best'] is not among recipe, converged" in printed
 
 
 def test_the_grid_is_the_papers() -> None:

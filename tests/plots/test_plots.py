@@ -60,7 +60,11 @@ def test_projection_curves_show_means_bands_and_the_number_of_classes() -> None:
         "cca_random": ([1, 2, 4], np.array([[0.1, 0.2, 0.9], [0.3, 0.4, 0.9]])),
     }
     figure = plot_cca_projection(
-        curves, num_classes=2, score="accuracy", title="CIFAR-10", simulated=False
+        {"original head": {"gyr_y": curves}},
+        num_classes=2,
+        score="accuracy",
+        title="CIFAR-10",
+        simulated=False,
     )
     pca, random, classes = figure.axes[0].lines
     assert pca.get_ydata().tolist() == [0.2, 0.5, 0.9]
@@ -69,4 +73,4 @@ def test_projection_curves_show_means_bands_and_the_number_of_classes() -> None:
     band = figure.axes[0].collections[1].get_paths()[0].vertices
     assert band[:, 1].min() == pytest.approx(0.1)  # one deviation (ddof 0) below 0.2
     drawn = svg(figure)
-    assert all(f">{text}<" in drawn for text in ("cca random", "CIFAR-10", "accuracy"))
+    assert all(f">{text}<" in drawn for text in ("cca random", "CIFAR-10", "gyr_y", "accuracy"))
