@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
@@ -75,6 +76,13 @@ def sentence(error: BaseException) -> str:
 
 def check_training(config: DictConfig, *, multirun: bool) -> None:
     """Raises where what was chosen cannot be trained."""
+    chosen = HydraConfig.get().runtime.choices
+    size, shortened = chosen["size"], choices(f"size/{chosen['size']}")
+    if size != "paper" and chosen["experiment"] not in shortened:
+        raise ValueError(
+            f"size={size} shortens a preset: choose one with experiment=NAME, NAME one of "
+            f"{', '.join(shortened)}"
+        )
     for group in ("model", "data"):
         if group not in config or "_target_" not in config[group]:
             names = ", ".join(choices(group))

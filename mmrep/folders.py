@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,11 @@ class RunFolders(Callback):
         swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
         fixed = {override.key_or_group for override in parsed} - swept
         choices = config.hydra.runtime.choices
-        name = sweep_name(choices.get("model"), choices.get("experiment"), given)
+        root, *preset = Path(config.hydra.sweep.dir).parts  # outputs, and what a preset adds to it
+        name = sweep_name("/".join(preset) or choices.get("experiment"), choices, given)
         with read_write(config.hydra):
             if not _set_by_hand(config, "hydra.sweep.dir"):
-                config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir) / name)
+                config.hydra.sweep.dir = str(Path(root, name))
             # jobs are composed anew from these overrides, wherever they run
             config.hydra.overrides.hydra += [
                 f"hydra.sweep.dir='{config.hydra.sweep.dir}'",
@@ -120,11 +121,13 @@ def unfinished_run(root: Path, asked: dict[str, Any]) -> Path | None:
     return None
 
 
-def sweep_name(model: str | None, experiment: str | None, overrides: Sequence[str]) -> str:
-    """The preset's name, or the model's; and a hash of what was asked beside it."""
-    named = {f"model={model}", f"experiment={experiment}"} if experiment else set()
-    asked = sorted(o for o in overrides if o not in named and not o.startswith("resume="))
-    name = experiment or model or "sweep"
+def sweep_name(preset: str | None, choices: Mapping[str, Any], overrides: Sequence[str]) -> str:
+    """The preset's name with its size, or the model's; and a hash of what was asked beside it."""
+    named = ("resume=", "experiment=", "size=") if preset else ("resume=",)
+    asked = sorted(override for override in overrides if not override.startswith(named))
+    name = preset or choices.get("model") or "sweep"
+    if preset and choices.get("size") != "paper":
+        name += f"_{choices['size']}"
     return f"{name}_{_hash(SEPARATOR.join(asked))}" if asked else name
 
 

@@ -58,6 +58,11 @@ def refusal(
         ([MODEL, "model.class_weights=all"], r"class_weights='all' is not one of none, train"),
         ([MODEL, "checkpoint.every=0"], r"checkpoint\.every=0 must be at least 1 epoch"),
         ([MODEL, "monitor.mode=up"], r"monitor\.mode='up' is not one of min, max"),
+        ([MODEL, "size=huge"], r"size='huge' is not one of paper, small"),
+        (
+            ["experiment=demo", "size=small"],
+            r"size=small shortens a preset: choose one with experiment=NAME, NAME one of moreau",
+        ),
         ([MODEL, "weights=nowhere.ckpt"], r"nowhere\.ckpt is not there"),
         (["-m", MODEL, "trainer=ddp", "seed=0,1"], r"trainer\.strategy=ddp .*one device"),
         ([*TINY, "data.val_segments=501"], r"data\.val_segments=501 must leave some of the 501"),
@@ -91,7 +96,10 @@ def test_a_named_data_dir_without_the_set(
             [],
             r"choose an analysis: python analyze\.py analysis=NAME, NAME one of cca_proj",
         ),
-        (["analysis=cca"], r"analysis='cca' is not one of cca_projection, confusion, list, scores"),
+        (
+            ["analysis=cca"],
+            r"analysis='cca' is not one of cca_projection, confusion, list, moreau2021_cifar, ",
+        ),
         (["analysis=list", "runs=nowhere"], r"runs=nowhere: no run there; give a folder"),
     ],
 )

@@ -13,6 +13,7 @@ from mmrep import folders  # registers the resolver that names jobs
 
 CONF = Path(__file__).parents[1] / "conf"
 assert folders
+SIZES = ("small", "paper")
 
 
 def names(group: str) -> list[str]:
@@ -40,6 +41,14 @@ def test_experiments_instantiate(experiment: str) -> None:
     config = composed(f"experiment={experiment}")
     instantiate(config.model)
     instantiate(config.data)
+
+
+@pytest.mark.parametrize("experiment", names("size/small"))
+def test_small_presets_are_shorter(experiment: str) -> None:
+    small, paper = (composed(f"experiment={experiment}", f"size={size}") for size in SIZES)
+    assert small.trainer.max_epochs < paper.trainer.max_epochs
+    assert len(small.hydra.sweeper.params.seed) < len(paper.hydra.sweeper.params.seed)
+    instantiate(small.model)
 
 
 @pytest.mark.parametrize("group", ["trainer", "precision", "logger", "checkpoint", "callbacks"])

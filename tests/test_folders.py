@@ -46,12 +46,16 @@ def test_job_names_hold_no_path_and_nothing_that_cannot_be_typed() -> None:
 
 def test_a_sweep_is_named_by_its_preset_or_its_model_and_a_hash() -> None:
     given = ["model=shl_cnn", "sensor=acc_norm,gyr_y", "seed=range(0,5)"]
-    name = sweep_name("shl_cnn", None, given)
+    choices = {"model": "shl_cnn", "size": "paper"}
+    name = sweep_name(None, choices, given)
     assert re.fullmatch(r"shl_cnn_[0-9a-f]{8}", name)
-    assert sweep_name("shl_cnn", None, [*reversed(given), "resume=true"]) == name
-    assert sweep_name("shl_cnn", None, given[:2]) != name
-    assert sweep_name("shl_cnn", "figure4", ["experiment=figure4"]) == "figure4"
-    assert sweep_name("shl_cnn", "figure4", ["experiment=figure4", "seed=1"]).startswith("figure4_")
+    assert sweep_name(None, choices, [*reversed(given), "resume=true"]) == name
+    assert sweep_name(None, choices, given[:2]) != name
+    preset = ["experiment=figure4"]
+    assert sweep_name("figure4", choices, preset) == "figure4"
+    assert sweep_name("figure4", choices, [*preset, "seed=1"]).startswith("figure4_")
+    small = choices | {"size": "small"}
+    assert sweep_name("figure4", small, [*preset, "size=small"]) == "figure4_small"
 
 
 def leave_run(folder: Path, config: dict[str, Any], *, done: bool) -> Path:
