@@ -43,17 +43,16 @@ def load_run(folder: Path | str, *, checkpoint: str = "last") -> Run:
     if they have changed. The config names the classes to build, so load runs only from people you
     trust.
     """
+    task = load_task(folder, checkpoint=checkpoint)
+    return Run(task, _data_of(Path(folder)))
+
+
+def load_task(folder: Path | str, *, checkpoint: str = "last") -> LightningModule:
+    """The task of a run alone, as `load_run`: for what needs no data."""
     folder = Path(folder)
-    config_file = folder / ".hydra" / "config.yaml"
-    if not config_file.exists():
-        raise FileNotFoundError(
-            f"{folder} holds no .hydra/config.yaml, so it is no run: give a folder that train.py "
-            "wrote, such as outputs/2026-11-20/10-15-03"
-        )
-    config = OmegaConf.load(config_file)
-    task: LightningModule = instantiate(config.model)
+    task: LightningModule = instantiate(_config_of(folder).model)
     load_checkpoint(task, folder / "checkpoints" / f"{checkpoint}.ckpt")
-    return Run(task.eval(), _data_of(folder, config))
+    return task.eval()
 
 
 def load_partner(folder: Path | str | None) -> Run | None:
@@ -61,8 +60,18 @@ def load_partner(folder: Path | str | None) -> Run | None:
     return None if folder is None else load_run(folder)
 
 
-def _data_of(folder: Path, config: Any) -> LightningDataModule:
-    facts = read_facts(folder)
+def _config_of(folder: Path) -> Any:
+    config_file = folder / ".hydra" / "config.yaml"
+    if not config_file.exists():
+        raise FileNotFoundError(
+            f"{folder} holds no .hydra/config.yaml, so it is no run: give a folder that train.py "
+            "wrote, such as outputs/2026-11-20/10-15-03"
+        )
+    return OmegaConf.load(config_file)
+
+
+def _data_of(folder: Path) -> LightningDataModule:
+    config, facts = _config_of(folder), read_facts(folder)
     then = facts.get("data", {})  # absent in a run that did not finish
     known: dict[str, Any] = {}
     if "source" in config.data and then:

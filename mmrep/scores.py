@@ -1,6 +1,5 @@
 """The analysis `scores`: what finished runs reached, averaged over their seeds."""
 
-import csv
 import json
 import os
 from collections import defaultdict
@@ -12,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mmrep.files import whole_file
+from mmrep.files import write_table
 from mmrep.loggers import write_figure
 from mmrep.plots.scores import plot_class_scores
 from mmrep.runs import is_done, read_facts
@@ -76,10 +75,8 @@ def _report(common: Path, name: str, source: str, groups: dict[str, list[Facts]]
         for score in (*HEADLINES, *(f"val/f1/{name}" for name in classes))
     ]
     table_path = common / "analysis" / "scores" / f"{name}_{source}.csv"
-    with whole_file(table_path) as part, part.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("source", "runs_of", "score", "runs", "mean", "standard_deviation"))
-        writer.writerows((source, *row) for row in rows)
+    header = ("source", "runs_of", "score", "runs", "mean", "standard_deviation")
+    write_table(table_path, header, ((source, *row) for row in rows))
     table = Table(title=f"{name} ({source})", title_justify="left")
     for column in ("runs of", "score", "runs", "mean", "standard deviation"):
         table.add_column(column)

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "screen": {"loggers", "runs"},
     "folders": {"command_line", "runs", "screen"},
     "scores": {"loggers", "plots", "runs", "screen"},
+    "studies": {"features", "loggers", "plots", "runs", "scores", "screen", "stats"},
     "command_line": set(),
 }
 

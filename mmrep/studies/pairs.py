@@ -1,0 +1,64 @@
+"""Which finished runs are compared with which: by sensor, or what else tells them, and by seed."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmrep.runs import is_done, read_facts
+from mmrep.scores import by_configuration
+from mmrep.screen import short
+
+Networks = dict[int, Path]  # by seed
+
+
+def networks_of(folders: Sequence[Path]) -> dict[str, Networks]:
+    """Finished runs by sensor (and whatever else tells configurations apart), then by seed.
+
+    ValueError: runs of several data sets, or one configuration and seed twice.
+    """
+    done = [read_facts(folder) | {"folder": folder} for folder in folders if is_done(folder)]
+    if not done:
+        raise ValueError(
+            f"none of the {len(folders)} runs is DONE: finish them with the command of their "
+            "sweep, which skips what is there"
+        )
+    sets = {
+        tuple(facts["data"][key] for key in ("name", "source", "fingerprint")) for facts in done
+    }
+    if len(sets) > 1:
+        raise ValueError(
+            f"the runs are of {len(sets)} data sets, {sorted(sets)}: compare networks of one"
+        )
+    groups = by_configuration(done, over=("seed",))
+    networks: dict[str, Networks] = {}
+    for name, runs in groups.items():
+        networks[name] = {}
+        for facts in sorted(runs, key=lambda facts: facts["seed"]):
+            folder = facts["folder"]
+            if facts["seed"] in networks[name]:
+                raise ValueError(
+                    f"{short(networks[name][facts['seed']])} and {short(folder)} are both "
+                    f"{name} with seed {facts['seed']}: give one of them"
+                )
+            networks[name][facts["seed"]] = folder
+    return networks
+
+
+def pairs_of(x: Networks, y: Networks, offset: int, *, names: str) -> list[tuple[Path, Path]]:
+    """Networks of x with seed i and of y with seed i + offset, for every i below it that has both.
+
+    The seed decides the initial weights, so that two networks of one seed have those in common.
+    """
+    pairs = [(x[seed], y[seed + offset]) for seed in sorted(x) if seed + offset in y]
+    if not pairs:
+        raise ValueError(
+            f"{names}: no pair of seeds i and i + {offset} among {sorted(x)} and {sorted(y)}: "
+            "train them, or set analysis.offset"
+        )
+    return pairs
+
+
+def common_folder(networks: dict[str, Networks]) -> Path:
+    """The folder that holds all runs, where the study is written."""
+    runs = [folder.absolute() for by_seed in networks.values() for folder in by_seed.values()]
+    return Path(os.path.commonpath(runs)) if len(runs) > 1 else runs[0]

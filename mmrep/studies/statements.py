@@ -1,0 +1,56 @@
+"""A paper's statements beside our numbers: the table of every study."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mmrep.files import write_table
+
+VERDICTS = {True: "holds", False: "does not hold", None: ""}
+
+
+class Statement(NamedTuple):
+    """One number of ours, the paper's where it has one, and whether what it claims holds."""
+
+    about: str
+    of: str  # a sensor, a pair of them, a data set
+    paper: float | None
+    ours: float
+    spread: float | None  # deviation over repetitions
+    bound: str  # what the claim asks of our number, "" where there is none
+    holds: bool | None
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.paper is None else self.ours - self.paper
+
+
+def write_statements(path: Path, statements: Sequence[Statement]) -> None:
+    """A CSV with all digits."""
+    header = ("about", "of", "paper", "ours", "spread", "difference", "bound", "verdict")
+    write_table(
+        path,
+        header,
+        (
+            (s.about, s.of, s.paper, s.ours, s.spread, s.difference, s.bound, VERDICTS[s.holds])
+            for s in statements
+        ),
+    )
+
+
+def print_statements(statements: Sequence[Statement]) -> None:
+    """A line for each number that the paper has too, or that a claim asks something of."""
+    shown = [s for s in statements if s.paper is not None or s.holds is not None]
+    rows = [(VERDICTS[s.holds], s.of, s.about, _numbers_of(s)) for s in shown]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:  # no table: it would break the lines
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
+    judged = [s.holds for s in statements if s.holds is not None]
+    print(f"{sum(judged)} of {len(judged)} statements hold")
+
+
+def _numbers_of(s: Statement) -> str:
+    ours = f"{s.ours:.1f}" + (f" ± {s.spread:.1f}" if s.spread is not None else "")
+    if s.paper is not None and s.difference is not None:
+        return f"{ours}, paper {s.paper:g} ({s.difference:+.1f})"
+    return f"{ours}, asked {s.bound}"
