@@ -35,6 +35,7 @@ TITLES = {
     "converged": "head retrained to convergence",
 }
 FALLBACK_DECAY = 1e-4
+TOLERANCE = 1e-4  # of converged heads' gradients: at weight decay 1e-3, 5e-6 nats above the least
 
 
 class Components(NamedTuple):
@@ -153,6 +154,7 @@ def retrained_heads(
             chosen.components,
             weight_decay=decay or FALLBACK_DECAY,
             class_weight=recipe.class_weight,
+            tolerance=TOLERANCE,
         )
     else:
         raise ValueError(f"how={how!r} is not one of {', '.join(HEADS[1:])}")

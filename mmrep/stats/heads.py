@@ -91,9 +91,10 @@ def retrain_heads(
     rank means the whole basis.
 
     The heads of one n descend together by L-BFGS, in the n + 1 dimensions in which their minimum
-    lies, on top of an approximate Hessian: weight_decay plus the second moments of the projected
-    features, at first as where all classes are equally likely, and every 30 evaluations weighed
-    anew by how unsure the head is of each sample. Memory: twice all samples' scores on all bases.
+    lies, on top of an approximate Hessian: for each class weight_decay plus the second moments of
+    the projected features, at first as where all classes are equally likely, and every 30
+    evaluations weighed anew by how unsure the head is of the class in each sample. Memory: twice
+    all samples' scores on all bases.
     """
     if not weight_decay > 0:
         raise ValueError(
@@ -303,7 +304,7 @@ def _minimum(
 ) -> Float64[Tensor, "heads classes columns"]:
     """L-BFGS on all heads, each with its own step length; heads that are done leave the batch."""
     label, share = training.label, training.share
-    likely = (share / theta.shape[1]).expand(len(theta), -1)
+    likely = (share / theta.shape[1]).expand(*theta.shape[:2], -1)
     factor = _hessian_factor(features, likely, weight_decay)
     result = theta.clone()
     active = torch.arange(len(theta), device=theta.device)
@@ -342,7 +343,7 @@ def _minimum(
         useful = taken & (curvature > 0)
         # A pair of weight 0 leaves its head's directions as they are.
         pairs.append((step, change, torch.where(useful, 1 / curvature, 0)))
-        metric = _dot(change, torch.cholesky_solve(change.mT, factor).mT)
+        metric = _dot(change, _solved(change, factor))
         scale = torch.where(useful, curvature / metric, scale)
         theta = torch.where(taken[:, None, None], theta + step, theta)
         gradient = torch.where(taken[:, None, None], new_gradient, gradient)
@@ -356,25 +357,31 @@ def _minimum(
 
 def _hessian_factor(
     features: Float64[Tensor, "heads samples columns"],
-    weights: Float64[Tensor, "heads samples"],
+    weights: Float64[Tensor, "heads classes samples"],
     weight_decay: float,
-) -> Float64[Tensor, "heads columns columns"]:
-    """Cholesky factor of each head's Hessian, were all its classes alike.
+) -> Float64[Tensor, "heads classes columns columns"]:
+    """Cholesky factor of each head's Hessian by one class' weights, without what classes share.
 
     `weights` are what each sample's square counts.
     """
-    hessian = features.mT @ (weights[:, :, None] * features)
-    hessian.diagonal(dim1=1, dim2=2).add_(weight_decay)
+    hessian = torch.stack(
+        [features.mT @ (of_class[:, :, None] * features) for of_class in weights.unbind(1)], dim=1
+    )
+    hessian.diagonal(dim1=2, dim2=3).add_(weight_decay)
     return torch.linalg.cholesky(hessian)
 
 
 def _doubt(
     features: Float64[Tensor, "heads samples columns"],
     theta: Float64[Tensor, "heads classes columns"],
-) -> Float64[Tensor, "heads samples"]:
-    """The mean over classes of p (1 - p), sample by sample: little where a head is sure."""
+) -> Float64[Tensor, "heads classes samples"]:
+    """p (1 - p) of each class: little where a head is sure."""
     p = (theta @ features.mT).softmax(dim=1)
-    return (p * (1 - p)).mean(dim=1)
+    return p * (1 - p)
+
+
+def _solved(rows: Tensor, factor: Tensor) -> Float64[Tensor, "heads classes columns"]:
+    return torch.cholesky_solve(rows[:, :, :, None], factor)[:, :, :, 0]
 
 
 def _direction(
@@ -386,7 +393,7 @@ def _direction(
     for step, change, weight in reversed(pairs):
         shares.append(weight * _dot(step, rest))
         rest = rest - shares[-1][:, None, None] * change
-    rest = scale[:, None, None] * torch.cholesky_solve(rest.mT, factor).mT
+    rest = scale[:, None, None] * _solved(rest, factor)
     for (step, change, weight), share in zip(pairs, reversed(shares), strict=True):
         rest = rest + (share - weight * _dot(change, rest))[:, None, None] * step
     return -rest

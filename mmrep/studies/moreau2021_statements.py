@@ -73,14 +73,9 @@ def cross_sensor_statements(
         acc, gyr, mag = kinds["acc"], kinds["gyr"], kinds["mag"]
         both = [near[acc, gyr], near[gyr, acc]]
         others = [near[place] for s in (acc, gyr) for place in ((mag, s), (s, mag))]
-        statements.append(
-            _at_least(
-                f"11. mean of {classes} held-out correlations of {acc} and {gyr}, minus that with {mag}",
-                "all",
-                100 * (np.mean(both) - np.mean(others)),
-                0,
-            )
-        )
+        about = f"11. mean of {classes} held-out correlations of {acc} and {gyr}, minus that with"
+        nearer = 100 * (np.mean(both) - np.mean(others))
+        statements.append(_at_least(f"{about} {mag}", "all", nearer, 0))
     return statements
 
 
@@ -175,9 +170,10 @@ def conditions(of: str, found: Sequence[Comparison], classes: int) -> list[State
     agreement = np.array([one.agreement for one in found])
     implied = np.array([one.implied_agreement for one in found])
     return [
-        _number(f"canonical correlation {classes}, held out", of, None, 100 * mean("held_out", classes)),
+        _number(f"canonical correlation {classes}, held out", of, None,
+                100 * mean("held_out", classes)),
         _number(f"canonical correlation {classes + 1}, held out", of, None, 100 * after),
-        _number(f"its floor", of, None, 100 * mean("floor_held_out", classes + 1)),
+        _number("its floor", of, None, 100 * mean("floor_held_out", classes + 1)),
         _at_least(f"condition 1: class logits correlate, above correlation {classes + 1}", of,
                   100 * (logits - after), 0),
         _number("equal predictions", of, None, 100 * agreement),
