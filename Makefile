@@ -24,7 +24,7 @@ check: setup
 	.venv/bin/mypy
 
 test: setup
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
 
 smoke: setup
 	for model in $(notdir $(basename $(wildcard conf/model/*.yaml))); do \

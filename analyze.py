@@ -19,8 +19,13 @@ def main(cfg: DictConfig) -> None:
         for folder in track(folders, description=cfg.analysis.name, disable=len(folders) == 1):
             task, data = runs.load_run(folder, checkpoint=cfg.checkpoint.use)
             callback = instantiate(cfg.analysis.callback)
+            epochs = runs.read_facts(folder)["config"]["trainer"]["max_epochs"]
             trainer = instantiate(
-                cfg.trainer, logger=False, callbacks=[callback], default_root_dir=str(folder)
+                cfg.trainer,
+                logger=False,
+                callbacks=[callback],
+                default_root_dir=str(folder),
+                max_epochs=epochs,
             )
             runs.validate(trainer, task, data, folder, cfg.checkpoint.use)
     instantiate(cfg.analysis.report, folders)

@@ -40,8 +40,9 @@ def main(cfg: DictConfig) -> float:
         for logger in loggers:
             logger.log_hyperparams(record.config)
         trainer.fit(task, datamodule=data, ckpt_path=record.resume_point, weights_only=True)
+        ran = runs.what_ran(trainer, task)
         scores = runs.validate(trainer, task, data, folder, cfg.checkpoint.use)
-        record.update(data=data.facts(), scores=scores, **runs.what_ran(trainer, task))
+        record.update(data=data.facts(), scores=scores, **ran)
     record.finish()
     screen.say_finished(folder, loggers)
     return scores[cfg.monitor.name]

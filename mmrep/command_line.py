@@ -104,6 +104,12 @@ def check_analysis(config: DictConfig) -> None:
         raise ValueError(
             f"choose an analysis: python analyze.py analysis=NAME, NAME one of {names}"
         )
+    trainer = HydraConfig.get().runtime.choices["trainer"]
+    if "callback" not in config.analysis and trainer != "cpu":
+        raise ValueError(
+            f"trainer={trainer}: analysis={config.analysis.name} works on finished runs in one "
+            "process on the CPU; leave it out"
+        )
 
 
 def quote_numbers(arguments: list[str]) -> list[str]:

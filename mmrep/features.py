@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -82,12 +83,17 @@ def require_same_samples(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> 
         )
 
 
-def last_linear(net: Any) -> nn.Linear:
-    """The last linear layer of a network's head, whose input the features are."""
+def linear_head(net: Any) -> tuple[Float64[Tensor, "classes units"], Float64[Tensor, "classes"]]:
+    """Weight and bias of the linear layer in a network's head, whose input the features are."""
     linear = [module for module in net.head.modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise ValueError(f"the head of {type(net).__name__} has no linear layer to project before")
-    return linear[-1]
+    if len(linear) != 1:
+        raise ValueError(
+            f"the head of {type(net).__name__} has {len(linear)} linear layers: give it one, and "
+            "let `features` be what it reads"
+        )
+    weight = linear[0].weight.detach().double()
+    bias = weight.new_zeros(len(weight)) if linear[0].bias is None else linear[0].bias
+    return weight, bias.detach().double()
 
 
 def _to(part: Any, device: torch.device) -> Any:

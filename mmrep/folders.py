@@ -16,6 +16,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from mmrep.command_line import choices as analyses
 from mmrep.command_line import innermost, sentence
 from mmrep.runs import asked_for, is_done, is_running, read_facts
 from mmrep.screen import say_swept
@@ -66,7 +67,9 @@ class RunFolders(Callback):
             ]
 
         # Hydra leaves its own hook for this out when a job has failed
-        atexit.register(say_swept, Path(config.hydra.sweep.dir))
+        study = choices.get("experiment")
+        known = study if study in analyses("analysis") else "scores"
+        atexit.register(say_swept, Path(config.hydra.sweep.dir), known)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Puts into a job's log why it failed; takes back the folder of a run that never began."""
@@ -123,7 +126,8 @@ def unfinished_run(root: Path, asked: dict[str, Any]) -> Path | None:
 
 def sweep_name(preset: str | None, choices: Mapping[str, Any], overrides: Sequence[str]) -> str:
     """The preset's name with its size, or the model's; and a hash of what was asked beside it."""
-    named = ("resume=", "experiment=", "size=") if preset else ("resume=",)
+    how = ("experiment=", "size=", "trainer=", "precision=", "logger=")  # the same networks
+    named = ("resume=", *(how if preset else ()))
     asked = sorted(override for override in overrides if not override.startswith(named))
     name = preset or choices.get("model") or "sweep"
     if preset and choices.get("size") != "paper":

@@ -48,21 +48,29 @@ def report_scores(folders: Sequence[Path], over: Sequence[str]) -> None:
 
 def by_configuration(runs: Sequence[Facts], over: Sequence[str]) -> dict[str, list[Facts]]:
     """Runs that differ in nothing but the keys `over`, under what tells them from the others."""
-    flat = [dict(_flat(run["config"])) for run in runs]
-    known = {key for config in flat for key in config if not key.startswith("logger")}
+    configs = [dict(flat(run["config"])) for run in runs]
+    known = {key for config in configs for key in config if not key.startswith("logger")}
     keys = sorted(known - {"sensor", *over})
-    differing = [key for key in keys if len({str(config.get(key)) for config in flat}) > 1]
+    differing = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     groups: dict[str, list[Facts]] = defaultdict(list)
-    for run, config in zip(runs, flat, strict=True):
+    for run, config in zip(runs, configs, strict=True):
         told = [f"{key}={config.get(key)}" for key in differing]
-        groups[", ".join([*filter(None, [run["sensor"]]), *told]) or run["model"]].append(run)
+        groups[", ".join([*filter(None, [run["sensor"]]), *told]) or _network(run)].append(run)
     return dict(sorted(groups.items()))
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _network(run: Facts) -> str:
+    """The network's class and depth, which may be another than the model's file says."""
+    net = run["config"]["model"]["net"]
+    kind = net["_target_"].rpartition(".")[2]
+    return f"{kind} {net['depth']}" if "depth" in net else kind
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value by its whole key."""
     for key, value in config.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

@@ -52,8 +52,8 @@ def say_finished(folder: Path, loggers: Sequence[Logger]) -> None:
         print(f"W&B      {place}")
 
 
-def say_swept(folder: Path) -> None:
-    """How many jobs of a sweep are done, which are not, and how to send the offline ones."""
+def say_swept(folder: Path, analysis: str) -> None:
+    """How many jobs of a sweep are done, which are not, and what to do with them next."""
     jobs = sorted(path.parents[1] for path in folder.glob("*/.hydra/config.yaml"))
     missing = [job for job in jobs if not is_done(job)]
     if not jobs:
@@ -65,7 +65,7 @@ def say_swept(folder: Path) -> None:
         print(f"not done {short(job)}: {why}")
     if any(any(job.glob("wandb/offline-run-*")) for job in jobs):
         print(f"W&B      offline; send all with: wandb sync {short(folder)}/*/wandb/offline-run-*")
-    print(f"scores   python analyze.py analysis=scores runs={short(folder)}")
+    print(f"{analysis:8} python analyze.py analysis={analysis} runs={short(folder)}")
 
 
 def with_checkpoint(folders: Sequence[Path], checkpoint: str) -> list[Path]:

@@ -8,8 +8,11 @@ OVER = ["seed"]
 
 
 def run(sensor: str | None, seed: int, epochs: int = 50) -> dict[str, Any]:
-    config = {"seed": seed, "sensor": sensor, "trainer": {"max_epochs": epochs}}
-    return {"sensor": sensor, "seed": seed, "model": "shl_cnn", "config": config}
+    net = {"_target_": "mmrep.networks.resnet.CifarResNet", "depth": 20}
+    config = {
+        "seed": seed, "sensor": sensor, "trainer": {"max_epochs": epochs}, "model": {"net": net}
+    }  # fmt: skip
+    return {"sensor": sensor, "seed": seed, "model": "resnet56", "config": config}
 
 
 def test_seeds_are_one_group_for_each_sensor() -> None:
@@ -25,8 +28,8 @@ def test_whatever_else_differs_is_named() -> None:
     assert set(groups) == {"acc_norm, trainer.max_epochs=50", "acc_norm, trainer.max_epochs=5"}
 
 
-def test_runs_without_a_sensor_are_named_by_their_model() -> None:
-    assert set(by_configuration([run(None, 0), run(None, 1)], OVER)) == {"shl_cnn"}
+def test_runs_without_a_sensor_are_named_by_their_network() -> None:
+    assert set(by_configuration([run(None, 0), run(None, 1)], OVER)) == {"CifarResNet 20"}
 
 
 def test_other_keys_can_be_averaged_over() -> None:

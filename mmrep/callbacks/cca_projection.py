@@ -12,10 +12,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from mmrep.batch import Batch
-from mmrep.features import last_linear, read_features, require_same_samples
+from mmrep.features import linear_head, read_features, require_same_samples
 from mmrep.files import whole_file
 from mmrep.loggers import log_curves, log_figure
 from mmrep.metrics.moments import RunningMoments
@@ -48,6 +49,8 @@ class CCAProjection(Callback):
     finished run) for the same samples; means, axes and canonical directions are fitted on them. The
     validation samples are projected while they are scored anyway. `n` runs from 1 to twice the
     classes, then over powers of two to the width, and over the rank of each method.
+
+    Under mixed precision the validation features are those of mixed precision, as the scores are.
 
     When a trained network is validated, heads are also retrained on the projected features, as
     `retrain` says: by the "recipe" of the training, or until they have "converged". Every rank then
@@ -94,24 +97,32 @@ class CCAProjection(Callback):
         started = time.monotonic()
         data = trainer.datamodule
         self.kept: list[tuple[Tensor, Tensor, Tensor]] = []  # index, features, label
+        self.seconds = 0.0
         moments = self._moments(data, pl_module)
-        read = time.monotonic()
-        self.chosen = choose_components(
-            moments, num_classes=len(data.class_names), draws=self.draws, seed=self.seed
-        )
-        self.cca = cca_from_moments(moments) if self.partner else None
-        head = last_linear(pl_module.net)
-        own = Heads(head.weight.detach().double()[None], head.bias.detach().double()[None])
+        try:
+            self.chosen = choose_components(
+                moments, num_classes=len(data.class_names), draws=self.draws, seed=self.seed
+            )
+            self.cca = cca_from_moments(moments) if self.partner else None
+        except ValueError as error:
+            if not self.training:
+                raise
+            # An epoch whose features cannot be analysed is no reason to end the training.
+            rank_zero_warn(f"cca_projection leaves out epoch {self.epoch}: {error}")
+            return
+        own = Heads(*(part[None] for part in linear_head(pl_module.net)))
         heads = {"original": original_heads(self.chosen, own)}
         if not self.training and self.retrain:
-            heads |= self._retrained(pl_module, data.batch_size, own)
+            heads |= self._retrained(
+                pl_module, data.batch_size, trainer.max_epochs or self.epoch, own
+            )
         self.heads = list(heads)
         together = Heads(*(torch.cat(parts) for parts in zip(*heads.values(), strict=True)))
         self.confusion = ProjectionConfusion(together).to(pl_module.device)
         self.validation = RunningMoments(*moments.widths).to(pl_module.device)
         net: Any = pl_module.net  # a network of ours: features, head
         self.hook = net.head.register_forward_pre_hook(self._keep_features)
-        self.reading_seconds, self.seconds = read - started, time.monotonic() - read
+        self.seconds += _seconds_since(started, pl_module) - self.reading_seconds
 
     def on_validation_batch_end(
         self,
@@ -128,7 +139,7 @@ class CCAProjection(Callback):
         self.confusion.update(self.features, batch.label)
         partner = self._partner_batch("validation", batch_idx, batch, trainer.datamodule, pl_module)
         self.validation.update(self.features, *partner)
-        self.seconds += time.monotonic() - started
+        self.seconds += _seconds_since(started, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.confusion is None:
@@ -179,20 +190,24 @@ class CCAProjection(Callback):
     def _moments(self, data: Any, task: LightningModule) -> Moments:
         """Of the training samples' features, and beside them the partner's."""
         moments: RunningMoments | None = None
+        started, updating = time.monotonic(), 0.0
         with read_features(task, data.plain_train_dataloader()) as readings:
             for number, (batch, layers) in enumerate(readings):
                 partner = self._partner_batch("training", number, batch, data, task)
                 views = (layers["features"], *partner)
                 if moments is None:
                     moments = RunningMoments(*(view.shape[1] for view in views)).to(task.device)
+                read = _seconds_since(0.0, task)
                 moments.update(*views)
+                updating += _seconds_since(read, task)
                 if not self.training and self.retrain:
                     self.kept.append((batch.index, layers["features"], batch.label))
         if moments is None:
             raise ValueError("there are no training samples to take components of")
+        self.reading_seconds = _seconds_since(started, task) - updating
         return moments.compute()
 
-    def _retrained(self, task: Any, batch_size: int, own: Heads) -> dict[str, Heads]:
+    def _retrained(self, task: Any, batch_size: int, epochs: int, own: Heads) -> dict[str, Heads]:
         """Heads retrained on all ranks' samples, in their order: the same on every rank."""
         index, features, label = (torch.cat(parts) for parts in zip(*self.kept, strict=True))
         self.kept = []
@@ -203,7 +218,7 @@ class CCAProjection(Callback):
                 torch.cat(parts).to(own.bias.device) for parts in zip(*shards, strict=True)
             )
         order = index.argsort()
-        recipe = Recipe(task.optimizer, task.scheduler, self.epoch, batch_size, task.class_weight)
+        recipe = Recipe(task.optimizer, task.scheduler, epochs, batch_size, task.class_weight)
         print(f"retrains heads on {len(index)} samples: {', '.join(self.retrain)}")
         return {
             how: retrained_heads(
@@ -275,3 +290,10 @@ class CCAProjection(Callback):
             simulated=data.simulated,
         )
         log_figure(trainer.loggers, run, "cca_projection", figure, self.step)
+
+
+def _seconds_since(started: float, task: LightningModule) -> float:
+    """On a device work is only queued: wait for it, lest another line be charged with it."""
+    if task.device.type == "cuda":
+        torch.cuda.synchronize(task.device)
+    return time.monotonic() - started

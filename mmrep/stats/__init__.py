@@ -2,7 +2,9 @@
 
 cca          cca, cca_from_moments
 similarity   mean_cca svcca pwcca cka dft_cca, similarities (all pairs), assess (floor, interval)
+multiset     multiset_cca fused: two or more views     classifiers  predictions, by scikit-learn
 subspaces    METHODS subspace project projection_scores     heads    retrain_heads
+curves       choose_components curves_from_counts: all methods, all n, all heads
 information  single_cell_information threshold classify_cells joint_information
 energy       patch_axes energy_profile theoretical_profile fit_theoretical_profile
 covariance   Moments: what `mmrep.metrics` accumulates in a stream and over ranks

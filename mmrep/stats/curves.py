@@ -144,7 +144,7 @@ def retrained_heads(
             generator=torch.Generator().manual_seed(seed),
         )
     elif how == "converged":
-        decay = recipe.optimizer([bias.clone()]).defaults["weight_decay"]
+        decay = recipe.optimizer([bias.clone()]).defaults.get("weight_decay", 0)
         retrained = retrain_heads(
             x,
             label,

@@ -375,7 +375,7 @@ def _doubt(
     features: Float64[Tensor, "heads samples columns"],
     theta: Float64[Tensor, "heads classes columns"],
 ) -> Float64[Tensor, "heads classes samples"]:
-    """p (1 - p) of each class: little where a head is sure."""
+    """Of each class, p (1 - p): little where a head is sure."""
     p = (theta @ features.mT).softmax(dim=1)
     return p * (1 - p)
 

@@ -1,7 +1,6 @@
 """Two networks on the same samples: curves, canonical correlations, logits, predictions."""
 
 import hashlib
-import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +11,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from mmrep import stats
 from mmrep.files import whole_file
-from mmrep.stats import curves as curves_module
-from mmrep.stats import heads as heads_module
 from mmrep.stats.cca import CCA, cca_from_moments, correlations_on
 from mmrep.stats.covariance import moments_of
 from mmrep.stats.curves import (
@@ -26,6 +24,8 @@ from mmrep.stats.curves import (
 )
 from mmrep.stats.subspaces import METHODS, confusion
 from mmrep.studies.recorded import Recorded, require_same
+
+ROUNDING = 1e-10  # of the largest variate: a part that is no larger is not new
 
 
 class Comparison(NamedTuple):
@@ -58,8 +58,12 @@ def compare(
     permutations: int,
     seed: int,
 ) -> Comparison:
-    """Compares two networks; curves are those of x, with its own head and the ones of `retrain`."""
+    """Compares two networks; curves are those of x, with its own head and the ones of `retrain`.
+
+    Each pair draws for itself: `seed` is mixed with both networks' sensors and seeds.
+    """
     require_same(x, y)
+    seed = own_seed(seed, x, y)
     views = (x.train.features, y.train.features)
     moments = moments_of(*views)
     chosen = choose_components(
@@ -76,8 +80,10 @@ def compare(
     fit = cca_from_moments(moments)
     held_out = moments_of(x.validation.features, y.validation.features)
     generator = torch.Generator().manual_seed(seed)
-    floors = [_floor(x, y, generator, len(fit.correlations)) for _ in range(permutations)]
-    floor, floor_held_out = torch.stack(floors).mean(dim=0)
+    pairs = len(fit.correlations)
+    floors = [_floor(x, y, generator, pairs) for _ in range(permutations)]
+    none = fit.correlations.new_full((2, pairs), torch.nan)
+    floor, floor_held_out = torch.stack(floors).mean(dim=0) if floors else none
     logits, others = x.logits(x.validation), y.logits(y.validation)
     differences = logits - logits.mean(dim=1, keepdim=True)
     return Comparison(
@@ -102,10 +108,14 @@ def explained_variance(
 
     By regression on these samples, whose variates may correlate where the fit was on others.
     """
-    scores = (features.double() - fit.x.mean) @ fit.x.directions[:, : len(fit.correlations)]
+    pairs = len(fit.correlations)
+    scores = (features.double() - fit.x.mean) @ fit.x.directions[:, :pairs]
     scores, logits = scores - scores.mean(dim=0), logits - logits.mean(dim=0)
-    orthonormal = torch.linalg.qr(scores).Q
-    return (orthonormal.T @ logits).square().sum(dim=1).cumsum(dim=0) / logits.square().sum()
+    orthonormal, triangle = torch.linalg.qr(scores)
+    new = triangle.diagonal().abs() > ROUNDING * scores.norm(dim=0)[: len(triangle)].max()
+    share = (orthonormal.T @ logits).square().sum(dim=1) * new / logits.square().sum()
+    padded = torch.cat([share, share.new_zeros(pairs - len(share))])  # fewer samples than variates
+    return padded.cumsum(dim=0)
 
 
 def column_correlations(
@@ -139,13 +149,24 @@ def _floor(
     return torch.stack([fit.correlations[:pairs], correlations_on(fit, validation)[:pairs]])
 
 
+def own_seed(seed: int, *networks: Recorded) -> int:
+    """A seed of these networks' own, the same wherever they were trained."""
+    named = [(network.facts["sensor"], network.facts["seed"]) for network in networks]
+    return int(hashlib.sha256(repr((seed, named)).encode()).hexdigest()[:8], 16)
+
+
 def kept_comparison(folder: Path, x: Recorded, y: Recorded, **options: Any) -> Comparison:
     """`compare`, from `folder` where it has been done: retraining heads takes minutes."""
-    sources = (inspect.getsource(module) for module in (curves_module, heads_module))
-    code = hashlib.sha256("".join([*sources, Path(__file__).read_text()]).encode()).hexdigest()
-    identities = [x.facts["id"], y.facts["id"]]
-    key = json.dumps([*identities, options, code], sort_keys=True, default=list)
-    path = folder / f"{'_'.join(identities)}.npz"
+    package = Path(stats.__file__).parent
+    sources = [*sorted(package.glob("*.py")), Path(__file__)]
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    weights = [network.weights for network in (x, y)]
+    key = json.dumps(
+        [*weights, x.recipe.epochs, x.recipe.batch_size, options, code],
+        sort_keys=True,
+        default=list,
+    )
+    path = folder / f"{'_'.join(digest[:12] for digest in weights)}.npz"
     if path.exists() and str((stored := np.load(path))["key"]) == key:
         return _loaded(stored)
     found = compare(x, y, **options)

@@ -22,7 +22,10 @@ def combined(found: Sequence[Comparison], score: str, head: str) -> Lines:
         ends = zip(of_pairs, ranks, strict=True)
         at_rank = np.concatenate([scores[:, n.index(rank)] for (n, scores), rank in ends])
         components, scores = lines[method]
-        points = dict(zip(components, scores.T, strict=True)) | {round(np.mean(ranks)): at_rank}
+        mean_rank = round(float(np.mean(ranks)))
+        if mean_rank in components:  # where all ranks are equal, that is it; else it would hide it
+            continue
+        points = dict(zip(components, scores.T, strict=True)) | {mean_rank: at_rank}
         lines[method] = sorted(points), np.stack([points[n] for n in sorted(points)], axis=1)
     return lines
 

@@ -18,7 +18,7 @@ from mmrep.screen import short
 from mmrep.stats.curves import TITLES, grid, table
 from mmrep.stats.subspaces import CCA_METHODS
 from mmrep.studies.comparison import Comparison, kept_comparison
-from mmrep.studies.lines import at, combined, whole
+from mmrep.studies.lines import Lines, at, combined, whole
 from mmrep.studies.moreau2021_statements import (
     cross_sensor_statements,
     same_sensor_statements,
@@ -55,8 +55,8 @@ def report_same_sensor(
     )
     write_figure(study, name, figure)
     _write_comparisons(study, name, found, first)
-    statements = same_sensor_statements(lines, found, first)
-    conclude(study, name, statements)
+    write_summary(study, name, lines, first)
+    conclude(study, name, same_sensor_statements(lines, found, first))
 
 
 def report_cross_sensor(
@@ -112,6 +112,8 @@ def report_cross_sensor(
     )
     write_figure(study, f"{name}_matrix", matrix)
     _write_comparisons(study, name, by_pair, first)
+    by_name = {f"{tested} with {partner}": lines[partner, tested] for partner, tested in lines}
+    write_summary(study, name, {"original": by_name}, first)
     conclude(study, name, cross_sensor_statements(lines, found, first))
 
 
@@ -203,6 +205,21 @@ def _write_comparisons(
         simulated=is_simulated(first),
     )  # fmt: skip
     write_figure(study, f"{name}_correlations", figure)
+
+
+def write_summary(
+    study: Path, name: str, lines: Mapping[str, Mapping[str, Lines]], first: Recorded
+) -> None:
+    """What the curves show, by head and group: mean and deviation (ddof 0) over repetitions."""
+    header = ("source", "of", "head", "method", "n", "repetitions", first.score, "deviation")
+    rows = (
+        (first.facts["data"]["source"], group, head, method, n, len(scores), mean, deviation)
+        for head, by_group in lines.items()
+        for group, of_group in by_group.items()
+        for method, (components, scores) in of_group.items()
+        for n, mean, deviation in zip(components, scores.mean(0), scores.std(0), strict=True)
+    )
+    write_table(study / "analysis" / name / "summary.csv", header, rows)
 
 
 def conclude(study: Path, name: str, statements: Sequence[Statement]) -> None:

@@ -23,11 +23,18 @@ from mmrep.stats.curves import (
     table,
 )
 from mmrep.stats.subspaces import confusion
+from mmrep.studies.comparison import own_seed
 from mmrep.studies.lines import at, over_repetitions
-from mmrep.studies.moreau2021 import conclude, is_simulated, print_table_1, title_of
+from mmrep.studies.moreau2021 import (
+    conclude,
+    is_simulated,
+    print_table_1,
+    title_of,
+    write_summary,
+)
+from mmrep.studies.moreau2021_statements import redundancy_statement
 from mmrep.studies.pairs import common_folder, networks_of
 from mmrep.studies.recorded import Recorded, record
-from mmrep.studies.statements import Statement
 
 METHODS = ("random_projection", "random_selection")
 
@@ -41,10 +48,12 @@ def report_dropout(
     study = common_folder(networks)
     jobs = [(group, folder) for group, by_seed in networks.items() for folder in by_seed.values()]
     found: dict[str, list[Curves]] = {group: [] for group in networks}
+    with_dropout: dict[str, bool] = {}
     first: Recorded | None = None
     for group, folder in track(jobs, description="networks"):
         network = record(folder, checkpoint=checkpoint)
         first = first or network
+        with_dropout[group] = network.dropout
         found[group].append(random_curves(network, draws=draws, retrain=retrain, seed=seed))
     assert first is not None  # networks_of gives at least one
     print_table_1(first)
@@ -69,19 +78,18 @@ def report_dropout(
     header = ("source", "of", "network", *table(every[0][2])[0])
     rows = ((source, group, i, *row) for group, i, one in every for row in table(one)[1:])
     write_table(study / "analysis" / name / f"{name}.csv", header, rows)
-    classes = first.num_classes
+    write_summary(study, name, lines, first)
     statements = []
-    for head in heads:
-        for group, of in lines[head].items():
-            more = at(of, METHODS[0], classes).mean() - at(of, METHODS[1], classes).mean()
-            about = f"random projection above random selection, n = {classes}, {head} head"
-            statements.append(Statement(about, group, None, float(more), None, "", None))
+    for group, of in lines["recipe" if "recipe" in heads else heads[-1]].items():
+        apart = at(of, METHODS[0], first.num_classes) - at(of, METHODS[1], first.num_classes)
+        statements.append(redundancy_statement(group, apart, dropout=with_dropout[group]))
     conclude(study, name, statements)
 
 
 def random_curves(network: Recorded, *, draws: int, retrain: Sequence[str], seed: int) -> Curves:
     """Curves of the two random methods, with the original head and retrained ones."""
     x, label = network.train.features, network.train.label
+    seed = own_seed(seed, network)
     chosen = choose_components(
         moments_of(x), num_classes=network.num_classes, draws=draws, seed=seed, methods=METHODS
     )

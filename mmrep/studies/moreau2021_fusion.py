@@ -21,6 +21,7 @@ from mmrep.loggers import write_figure
 from mmrep.plots.moreau2021 import plot_fusion
 from mmrep.stats.classifiers import CLASSIFIERS, predictions
 from mmrep.stats.curves import grid
+from mmrep.stats.multiset import EQUAL as EQUAL_VALUES
 from mmrep.stats.multiset import fused, multiset_cca
 from mmrep.stats.subspaces import scores_from_counts
 from mmrep.studies.moreau2021 import conclude, is_simulated, print_table_1, title_of
@@ -168,7 +169,7 @@ def pairwise_variates(networks: Sequence[Recorded]) -> Variates:
 def multiset_variates(networks: Sequence[Recorded]) -> Variates:
     """The sums of variates; of two networks, CCA's, as far as they correlate positively."""
     fit = multiset_cca(*(network.train.features for network in networks))
-    shared = int((fit.eigenvalues > 1).sum())  # those below 1 are differences
+    shared = int((fit.eigenvalues > 1 + EQUAL_VALUES).sum())  # 1 is no other's, less a difference
     train, validation = (
         fused(fit, *(getattr(network, split).features for network in networks))[:, :shared]
         for split in ("train", "validation")

@@ -26,9 +26,10 @@ def same_sensor_statements(
     statements = []
     for sensor, original in lines["original"].items():
         statements += _numbers(data, sensor, classes, {h: by[sensor] for h, by in lines.items()})
-        statements += _original_head(data, sensor, original, first)
+        least_rank = min(min(one.ranks) for one in found[sensor])
+        statements += _original_head(data, sensor, original, first, least_rank)
         if "recipe" in lines:
-            statements += _retrained_head(data, sensor, lines["recipe"][sensor], classes)
+            statements += _retrained_head(sensor, lines["recipe"][sensor], first)
         statements += conditions(sensor, found[sensor], classes)
     return statements
 
@@ -42,7 +43,11 @@ def cross_sensor_statements(
     data, classes = first.facts["data"]["name"], first.num_classes
     sensors = list(dict.fromkeys(tested for _, tested in lines))
     lost = {place: whole(of) - at(of, "cca_highest", classes) for place, of in lines.items()}
-    statements = []
+    statements = [
+        _number("all components", sensor, published.CROSS_SENSOR_ALL.get(sensor)
+                if data == "shl" else None, whole(lines[sensor, sensor]))
+        for sensor in sensors
+    ]  # fmt: skip
     for (partner, tested), of_pair in lines.items():
         place = f"{tested} with {partner}"
         highest = at(of_pair, "cca_highest", classes)
@@ -91,21 +96,26 @@ def _numbers(data: str, sensor: str, classes: int, by_head: Mapping[str, Lines])
     return statements
 
 
-def _original_head(data: str, sensor: str, lines: Lines, first: Recorded) -> list[Statement]:
+def _original_head(
+    data: str, sensor: str, lines: Lines, first: Recorded, least_rank: int
+) -> list[Statement]:
     classes, units = first.num_classes, first.train.features.shape[1]
     full = whole(lines)
     score = {method: at(lines, method, classes).mean() for method in METHODS}
     allowed = 1 if data.startswith("cifar") else 8
-    lowest = max(at(lines, "cca_lowest", n).mean() for n in range(1, units // 2 + 1))
+    half = min(units // 2, least_rank - 1)  # at its rank, CCA lowest is all that CCA keeps
+    lowest = max(at(lines, "cca_lowest", n).mean() for n in range(1, half + 1))
     randoms = (score["random_projection"], score["random_selection"])
     spread = np.hypot(
         at(lines, "random_projection", classes).std(), at(lines, "random_selection", classes).std()
     )
     largest = max(score["max_activation"], *randoms)
-    ratio = np.mean([
-        at(lines, "cca_random", n).std() / at(lines, "random_projection", n).std()
-        for n in lines["cca_random"][0] if classes <= n <= 4 * classes
-    ])  # fmt: skip
+    spreads = [
+        (at(lines, "cca_random", n).std(), at(lines, "random_projection", n).std())
+        for n in lines["cca_random"][0]
+        if classes <= n <= min(4 * classes, least_rank - 1)
+    ]
+    ratio = float(np.mean([a / b if b else np.nan for a, b in spreads])) if spreads else np.nan
     knees = {method: knee(lines, method, classes) for method in ("cca_highest", "pca")}
     return [
         _at_most(f"1. CCA highest, n = {classes}, loses", sensor,
@@ -121,7 +131,7 @@ def _original_head(data: str, sensor: str, lines: Lines, first: Recorded) -> lis
                       f"{classes - 1} or {classes}", found in (classes - 1, classes))
             for method, found in knees.items()
         ),
-        _at_most("4. CCA lowest above one class predicted, to half of the units", sensor,
+        _at_most(f"4. CCA lowest above one class predicted, n = 1 to {half}", sensor,
                  lowest - one_class(first), ONE_CLASS),
         _at_least("5. PCA and CCA highest above the largest of the others", sensor,
                   min(score["pca"], score["cca_highest"]) - largest, FAR),
@@ -134,21 +144,15 @@ def _original_head(data: str, sensor: str, lines: Lines, first: Recorded) -> lis
         _at_least("5. CCA random above CCA lowest", sensor,
                   score["cca_random"] - score["cca_lowest"], 0),
         Statement(f"7. deviation of CCA random over random projection's, n = {classes} to "
-                  f"{4 * classes}", sensor, None, float(ratio), None, ">= 2", bool(ratio >= 2)),
+                  f"{4 * classes}", sensor, None, ratio, None, ">= 2", _verdict(ratio >= 2, ratio)),
     ]  # fmt: skip
 
 
-def _retrained_head(data: str, sensor: str, lines: Lines, classes: int) -> list[Statement]:
+def _retrained_head(sensor: str, lines: Lines, first: Recorded) -> list[Statement]:
+    classes = first.num_classes
     score = {method: at(lines, method, classes).mean() for method in METHODS}
     apart = score["random_projection"] - score["random_selection"]
-    if data.startswith("cifar"):  # a network without dropout
-        redundancy = _at_most(
-            "6. retrained: random projection and selection differ by", sensor, abs(apart), EQUAL
-        )
-    else:
-        redundancy = _at_least(
-            "6. retrained: random projection above random selection", sensor, apart, 0
-        )
+    redundancy = redundancy_statement(sensor, apart, dropout=first.dropout)
     least = min(score["random_projection"], score["random_selection"])
     return [
         redundancy,
@@ -159,11 +163,22 @@ def _retrained_head(data: str, sensor: str, lines: Lines, classes: int) -> list[
     ]  # fmt: skip
 
 
+def redundancy_statement(of: str, apart: np.ndarray | float, *, dropout: bool) -> Statement:
+    """How far random projection lies above random selection: where there was dropout, it does."""
+    about = "6. retrained: random projection above random selection"
+    if dropout:
+        return _at_least(about, of, apart, 0)
+    mean, spread = _mean_and_spread(apart)
+    about = f"{about}, without dropout"
+    return Statement(about, of, None, mean, spread, f"0 +- {EQUAL}", abs(mean) <= EQUAL)
+
+
 def conditions(of: str, found: Sequence[Comparison], classes: int) -> list[Statement]:
     """The paper's two conditions (section 2), and what lies beside them; validation samples."""
 
     def mean(name: str, n: int) -> np.ndarray:
-        return np.array([getattr(one, name)[n - 1] for one in found])
+        values = (getattr(one, name) for one in found)
+        return np.array([of_pair[n - 1] if n <= len(of_pair) else np.nan for of_pair in values])
 
     logits = np.array([one.logit_correlations.mean() for one in found])
     after = mean("held_out", classes + 1)
@@ -211,14 +226,19 @@ def _number(about: str, of: str, paper: float | None, ours: np.ndarray) -> State
 
 def _at_most(about: str, of: str, ours: np.ndarray | float, bound: float) -> Statement:
     mean, spread = _mean_and_spread(ours)
-    return Statement(about, of, None, mean, spread, f"<= {bound:g}", mean <= bound)
+    return Statement(about, of, None, mean, spread, f"<= {bound:g}", _verdict(mean <= bound, mean))
 
 
 def _at_least(about: str, of: str, ours: np.ndarray | float, bound: float) -> Statement:
     mean, spread = _mean_and_spread(ours)
-    return Statement(about, of, None, mean, spread, f">= {bound:g}", mean >= bound)
+    return Statement(about, of, None, mean, spread, f">= {bound:g}", _verdict(mean >= bound, mean))
 
 
 def _mean_and_spread(ours: np.ndarray | float) -> tuple[float, float | None]:
     values = np.asarray(ours)
     return float(values.mean()), float(values.std()) if values.ndim else None
+
+
+def _verdict(holds: bool, value: float) -> bool | None:
+    """None where there was nothing to judge."""
+    return None if np.isnan(value) else bool(holds)

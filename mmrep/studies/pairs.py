@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmrep.runs import is_done, read_facts
-from mmrep.scores import by_configuration
+from mmrep.scores import by_configuration, flat
 from mmrep.screen import short
 
 Networks = dict[int, Path]  # by seed
@@ -22,6 +22,9 @@ def networks_of(folders: Sequence[Path]) -> dict[str, Networks]:
             f"none of the {len(folders)} runs is DONE: finish them with the command of their "
             "sweep, which skips what is there"
         )
+    for folder in folders:
+        if not is_done(folder):
+            print(f"left out {short(folder)}: not DONE")
     sets = {
         tuple(facts["data"][key] for key in ("name", "source", "fingerprint")) for facts in done
     }
@@ -29,7 +32,13 @@ def networks_of(folders: Sequence[Path]) -> dict[str, Networks]:
         raise ValueError(
             f"the runs are of {len(sets)} data sets, {sorted(sets)}: compare networks of one"
         )
-    groups = by_configuration(done, over=("seed",))
+    keys = {key for facts in done for key, _ in flat(facts["config"])}
+    elsewhere = {
+        key
+        for key in keys
+        if not key.startswith(("model.", "data.")) and key != "trainer.max_epochs"
+    }  # what a network is, does not depend on the rest: devices, loggers, callbacks
+    groups = by_configuration(done, over=("seed", "data.data_dir", *elsewhere))
     networks: dict[str, Networks] = {}
     for name, runs in groups.items():
         networks[name] = {}
@@ -45,11 +54,15 @@ def networks_of(folders: Sequence[Path]) -> dict[str, Networks]:
 
 
 def pairs_of(x: Networks, y: Networks, offset: int, *, names: str) -> list[tuple[Path, Path]]:
-    """Networks of x with seed i and of y with seed i + offset, for every i below it that has both.
+    """Networks of x with seed i and of y with seed i + offset, no seed in two pairs.
 
-    The seed decides the initial weights, so that two networks of one seed have those in common.
+    Seeds 0 to 4 with 5 to 9, then 10 to 14 with 15 to 19. The seed decides the initial weights, so
+    that two networks of one seed have those in common.
     """
-    pairs = [(x[seed], y[seed + offset]) for seed in sorted(x) if seed + offset in y]
+    if offset < 1:
+        raise ValueError(f"analysis.offset={offset} must be 1 or more: no network is its own pair")
+    firsts = [seed for seed in sorted(x) if seed // offset % 2 == 0]
+    pairs = [(x[seed], y[seed + offset]) for seed in firsts if seed + offset in y]
     if not pairs:
         raise ValueError(
             f"{names}: no pair of seeds i and i + {offset} among {sorted(x)} and {sorted(y)}: "

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mmrep.features import last_linear, read_features, require_same_samples
+from mmrep.features import linear_head, read_features, require_same_samples
 from mmrep.files import whole_file
 from mmrep.runs import load_run, load_task, read_facts
 from mmrep.stats.curves import Recipe
@@ -31,6 +31,7 @@ class Recorded(NamedTuple):
 
     folder: Path
     facts: dict[str, Any]  # of run.json
+    weights: str  # digest of the checkpoint
     train: Split
     validation: Split
     own: Heads  # one
@@ -39,6 +40,12 @@ class Recorded(NamedTuple):
     @property
     def num_classes(self) -> int:
         return self.own.bias.shape[1]
+
+    @property
+    def dropout(self) -> bool:
+        """Whether the network was trained with any."""
+        net = self.facts["config"]["model"]["net"]
+        return any(value for key, value in net.items() if "dropout" in key)
 
     @property
     def score(self) -> str:
@@ -70,14 +77,14 @@ def record(folder: Path, *, checkpoint: str) -> Recorded:
         Split(*(torch.from_numpy(stored[f"{split}_{name}"]) for name in Split._fields))
         for split in ("train", "validation")
     )
-    head: Any = last_linear(task.net)
-    own = Heads(head.weight.detach().double()[None], head.bias.detach().double()[None])
-    batch_size = facts["config"]["data"]["batch_size"]
-    known: Any = task  # a classification: optimizer, scheduler, class_weight
-    recipe = Recipe(
-        known.optimizer, known.scheduler, facts["epochs"], batch_size, known.class_weight
+    own = Heads(*(part[None] for part in linear_head(task.net)))
+    epochs, batch_size = (
+        facts["config"][group][key]
+        for group, key in (("trainer", "max_epochs"), ("data", "batch_size"))
     )
-    return Recorded(folder, facts, train, validation, own, recipe)
+    known: Any = task  # a classification: optimizer, scheduler, class_weight
+    recipe = Recipe(known.optimizer, known.scheduler, epochs, batch_size, known.class_weight)
+    return Recorded(folder, facts, digest, train, validation, own, recipe)
 
 
 def require_same(x: Recorded, y: Recorded) -> None:

@@ -1,6 +1,7 @@
 """`cca_projection` against the statistics it stands on, beside training, and on two ranks."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,11 @@ def partner(store: Path) -> Path:
 def projected(store: Path, partner: Path) -> Path:
     """A run like `finished`, with the analysis at each epoch."""
     folder = store / "outputs" / "projected"
-    run(
+    printed = run(
         store, "train.py", *TINY, "trainer.max_epochs=4", "callbacks=cca_projection",
         "callbacks.cca_projection.retrain=[]", f"partner={partner}", f"hydra.run.dir={folder}",
     )  # fmt: skip
+    assert re.search(r"cca_projection took \d\.\d\d s an epoch, \d+\.\d% of the", printed)
     return folder
 
 
@@ -152,6 +154,7 @@ def test_retrained_heads_are_those_of_the_recipe(
 def test_two_ranks_give_the_arrays_of_one(
     store: Path, projected: Path, partner: Path, analysed: dict[str, np.ndarray]
 ) -> None:
+    (projected / "analysis" / "cca_projection" / "epoch=004.npz").unlink()
     printed = run(
         store, *ANALYSIS, f"runs={projected}", f"partner={partner}", "trainer=ddp",
         "trainer.devices=2",

@@ -75,6 +75,12 @@ def test_one_sensors_networks_in_pairs(store: Path, sweep: Path) -> None:
         subspace("pca", x.train.features), sorted(of_pca), average="macro_f1",
     )  # fmt: skip
     assert_allclose([of_pca[n] for n in sorted(of_pca)], expected, atol=1e-12)
+    summary = next(
+        row
+        for row in rows(study / "summary.csv")
+        if (row["of"], row["head"], row["method"], row["n"]) == ("gyr_y", "original", "pca", "8")
+    )
+    assert (float(summary["macro_f1"]), summary["repetitions"]) == (of_pca[8], "1")
     statements = rows(study / "statements.csv")
     full = next(s for s in statements if s["about"] == "all components" and s["of"] == "gyr_y")
     scores = x.facts["scores"]
@@ -103,6 +109,17 @@ def test_every_sensor_with_every_other(store: Path, sweep: Path) -> None:
     ]
     for column, expected in (("correlations", fit.correlations), ("held_out", held_out)):
         assert_allclose([float(row[column]) for row in of_pair], expected, atol=1e-10)
+    highest = {
+        int(row["n"]): float(row["macro_f1"])
+        for row in rows(study / "moreau2021_cross_sensor.csv")
+        if (row["of"], row["method"]) == ("gyr_y with mag_norm", "cca_highest")
+    }
+    tested = projection_scores(
+        x.validation.features, x.validation.label, x.own.weight[0], x.own.bias[0],
+        subspace("cca_highest", x.train.features, y.train.features), range(1, 17),
+        average="macro_f1",
+    )  # fmt: skip
+    assert_allclose([highest[n] for n in range(1, 17)], tested, atol=1e-12)
     methods = {row["method"] for row in rows(study / "moreau2021_cross_sensor.csv")}
     assert methods == set(METHODS[:3])
 
@@ -148,10 +165,10 @@ def test_dropout_tells_configurations_apart(store: Path, sweep: Path) -> None:
     )  # fmt: skip
     assert "figures/moreau2021_dropout.png" in printed
     study = store / "outputs" / "analysis" / "moreau2021_dropout"
-    groups = {row["of"] for row in rows(study / "statements.csv")}
-    assert groups == {
-        "acc_norm, model.net.conv_dropout=0, model.net.head_dropout=0",
-        "acc_norm, model.net.conv_dropout=0.25, model.net.head_dropout=0.5",
+    asked = {row["of"]: row["bound"] for row in rows(study / "statements.csv")}
+    assert asked == {
+        "acc_norm, model.net.conv_dropout=0.0, model.net.head_dropout=0.0": "0 +- 2",
+        "acc_norm, model.net.conv_dropout=0.25, model.net.head_dropout=0.5": ">= 0",
     }
 
 
@@ -169,7 +186,9 @@ def test_features_are_kept_and_read_anew_for_other_weights(sweep: Path) -> None:
     )
     record(folder, checkpoint="last")
     assert path.stat().st_mtime_ns == written
+    assert first.recipe.epochs == 2
     before = record(folder, checkpoint="init")
+    assert (before.recipe.epochs, before.weights == first.weights) == (2, False)
     assert not torch.equal(before.train.features, first.train.features)
     assert torch.equal(before.train.index, first.train.index)
 
@@ -179,6 +198,11 @@ def test_runs_that_cannot_be_paired_are_refused(store: Path, sweep: Path, finish
     networks = networks_of([*sweep.glob("acc*")])["acc_norm"]
     with pytest.raises(ValueError, match=r"no pair of seeds i and i \+ 3 among \[0, 5\]"):
         pairs_of(networks, networks, 3, names="acc_norm")
+    with pytest.raises(ValueError, match=r"analysis\.offset=0 must be 1 or more"):
+        pairs_of(networks, networks, 0, names="acc_norm")
+    ten = {seed: Path(str(seed)) for seed in range(10)}
+    numbers = [(int(a.name), int(b.name)) for a, b in pairs_of(ten, ten, 3, names="")]
+    assert numbers == [(0, 3), (1, 4), (2, 5), (6, 9)]  # no network in two pairs
     copy = shutil.copytree(sweep / "acc_norm_seed-0", store / "copy")
     with pytest.raises(ValueError, match="are both acc_norm with seed 0"):
         networks_of([sweep / "acc_norm_seed-0", copy])
@@ -263,6 +287,13 @@ def test_curves_of_pairs_are_joined_with_each_ones_own_rank() -> None:
     assert_allclose(at(lines, "cca_highest", 15), [100, 90])  # the most below it: 8
     assert_allclose(whole(lines), [100, 90])
     assert knee(lines, "cca_highest", 4) == 3
+
+
+def test_a_mean_rank_never_hides_the_untouched_network() -> None:
+    scores = np.linspace(0.5, 0.9, 20)
+    found = [comparison(scores, (rank, 9)) for rank in (32, 32, 31)]
+    whole_ones = [one.curves.accuracy[0, -1] for one in found]
+    assert_allclose(whole(combined(found, "accuracy", "original")), 100 * np.array(whole_ones))
 
 
 def test_predicting_one_class_scores_what_counts_say(sweep: Path) -> None:
