@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
 from torch.testing import assert_close
 
-from mmrep.features import _random_state, read_features
+from mmrep.features import _random_state, linear_head, read_features
+from mmrep.networks.shl_cnn import SpectrogramCNN
 from tests.tasks.test_classification import Points, pytestmark, task, trainer
 
 __all__ = ["pytestmark"]  # the same warnings are expected here
@@ -94,3 +96,15 @@ def test_training_goes_on_bit_for_bit_as_if_nothing_had_been_read(tmp_path: Path
         trainer(tmp_path, max_epochs=3, callbacks=callbacks).fit(net, Points(10, seed=0))
         trained.append(net.state_dict())
     assert all(torch.equal(trained[0][key], trained[1][key]) for key in trained[0])
+
+
+def test_a_head_is_one_linear_layer() -> None:
+    net = SpectrogramCNN()
+    weight, bias = linear_head(net)
+    assert (weight.dtype, torch.equal(weight.float(), net.head[-1].weight)) == (torch.float64, True)
+    assert torch.equal(bias.float(), net.head[-1].bias)
+    net.head = nn.Sequential(nn.Linear(128, 8, bias=False))
+    assert not linear_head(net)[1].any()
+    net.head = nn.Sequential(nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 8))
+    with pytest.raises(ValueError, match="head of SpectrogramCNN has 2 linear layers: give it one"):
+        linear_head(net)

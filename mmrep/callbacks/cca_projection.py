@@ -82,7 +82,11 @@ class CCAProjection(Callback):
         self.score = SCORES[monitor]
         self.partner_features: dict[str, list[tuple[Tensor, Tensor]]] = {}  # by split: they stay
         self.confusion: ProjectionConfusion | None = None  # while a validation is projected
+        self.along = False  # with a training, which goes on whatever is met
         self.epoch_seconds: list[tuple[float, float, float]] = []  # whole, analysis, reading
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.along = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic()
@@ -105,9 +109,9 @@ class CCAProjection(Callback):
             )
             self.cca = cca_from_moments(moments) if self.partner else None
         except ValueError as error:
-            if not self.training:
+            if not self.along:
                 raise
-            # An epoch whose features cannot be analysed is no reason to end the training.
+            # Features that cannot be analysed are no reason to lose a training.
             rank_zero_warn(f"cca_projection leaves out epoch {self.epoch}: {error}")
             return
         own = Heads(*(part[None] for part in linear_head(pl_module.net)))

@@ -202,6 +202,20 @@ def test_a_partner_of_other_samples_and_an_unknown_score_are_refused(
     assert "retrain=['best'] is not among recipe, converged" in printed
 
 
+@pytest.mark.slow
+def test_features_that_cannot_be_analysed_do_not_end_a_training(store: Path) -> None:
+    few = ("data.simulated_segments=50", "data.val_segments=20", "logger=none")
+    for name, more in (("few", ()), ("along", ("callbacks=cca_projection", "partner=outputs/few"))):
+        printed = run(
+            store, "train.py", *TINY[:2], *few, *more, "trainer.max_epochs=1",
+            f"hydra.run.dir=outputs/{name}",
+        )  # fmt: skip
+    assert "leaves out epoch 1: 30 samples do not exceed the rank of x" in printed
+    assert (store / "outputs" / "along" / "DONE").exists()
+    printed = run(store, *ANALYSIS, "runs=outputs/along", "partner=outputs/few", code=1)
+    assert "error: 30 samples do not exceed the rank of x" in printed
+
+
 def test_the_grid_is_the_papers() -> None:
     assert grid(8, 128) == [*range(1, 17), 32, 64, 128]
     assert grid(10, 64) == [*range(1, 21), 32, 64]

@@ -9,6 +9,12 @@ from matplotlib.figure import Figure
 from mmrep.plots.cca_projection import plot_cca_projection
 from mmrep.plots.confusion import plot_confusion
 from mmrep.plots.learning_curves import plot_learning_curves
+from mmrep.plots.moreau2021 import (
+    CORRELATIONS,
+    plot_correlations,
+    plot_fusion,
+    plot_sensor_matrix,
+)
 from mmrep.plots.scores import plot_class_scores
 from mmrep.plots.style import style
 
@@ -74,3 +80,41 @@ def test_projection_curves_show_means_bands_and_the_number_of_classes() -> None:
     assert band[:, 1].min() == pytest.approx(0.1)  # one deviation (ddof 0) below 0.2
     drawn = svg(figure)
     assert all(f">{text}<" in drawn for text in ("cca random", "CIFAR-10", "gyr_y", "accuracy"))
+
+
+def test_correlations_show_each_groups_means_beside_their_floor() -> None:
+    pairs = np.array([[0.9, 0.5, 0.1], [0.7, 0.3, 0.1]])
+    numbers = {"gyr_y": dict.fromkeys(CORRELATIONS, pairs), "acc_norm": dict.fromkeys(
+        CORRELATIONS, pairs[:, :2])}  # fmt: skip
+    figure = plot_correlations(numbers, num_classes=2, title="SHL", simulated=True)
+    first, second = figure.axes
+    assert first.lines[0].get_xydata().tolist() == [[1, 0.8], [2, 0.4], [3, 0.1]]
+    assert [len(line.get_xdata()) for line in second.lines[:-1]] == [2] * len(CORRELATIONS)
+    drawn = svg(figure)
+    assert all(f">{text}<" in drawn for text in ("gyr_y", "acc_norm", "floor, held out", "SHL"))
+    assert "simulated data" in drawn
+
+
+def test_the_matrix_of_sensors_has_partners_as_rows() -> None:
+    lost = {("a", "a"): np.array([1.0]), ("a", "b"): np.array([2.0, 4.0]),
+            ("b", "a"): np.array([5.0]), ("b", "b"): np.array([6.0])}  # fmt: skip
+    figure = plot_sensor_matrix({"points lost": lost}, title="SHL", simulated=False)
+    assert figure.axes[0].images[0].get_array().tolist() == [[1, 3], [5, 6]]
+    assert ">±1.00<" in svg(figure)
+
+
+def test_fusion_gives_one_name_one_line_in_all_panels() -> None:
+    curve = {"CCA by pairs, linear svm": ([1, 2], np.array([[0.2, 0.4], [0.4, 0.4]]))}
+    levels = {"a + b": {"sum of logits": np.array([0.5, 0.7]), "a alone": np.array([0.3])},
+              "b + c": {"sum of logits": np.array([0.4]), "b alone": np.array([0.2])}}  # fmt: skip
+    figure = plot_fusion({"a + b": curve, "b + c": curve}, levels, num_classes=2, score="accuracy",
+                         title="SHL", simulated=False)  # fmt: skip
+    left, right = figure.axes
+    assert left.lines[0].get_ydata() == pytest.approx([0.3, 0.4])
+    assert left.lines[1].get_ydata()[0] == pytest.approx(0.6)
+    styles = {
+        line.get_label(): (line.get_linestyle(), line.get_color())
+        for axes in (left, right)
+        for line in axes.lines[1:3]
+    }
+    assert len(set(styles.values())) == 3
