@@ -50,7 +50,7 @@ def report_same_sensor(
         {TITLES[head]: by_sensor for head, by_sensor in lines.items()},
         num_classes=first.num_classes,
         score=first.score.replace("_f1", " F1"),
-        title=title_of(first, "networks of one sensor", found),
+        title=title_of(first, "networks in pairs", found),
         simulated=is_simulated(first),
     )
     write_figure(study, name, figure)

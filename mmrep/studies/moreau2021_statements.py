@@ -14,6 +14,7 @@ from mmrep.studies.statements import Statement
 ONE_CLASS = 5  # points that a score may lie above that of predicting one class always
 FAR = 20  # points that "far" means
 EQUAL = 2  # points that "about equal" means
+WITHIN = 1  # points below its level at twice the classes from where a curve counts as saturated
 
 
 def same_sensor_statements(
@@ -116,7 +117,7 @@ def _original_head(
         if classes <= n <= min(4 * classes, least_rank - 1)
     ]
     ratio = float(np.mean([a / b if b else np.nan for a, b in spreads])) if spreads else np.nan
-    knees = {method: knee(lines, method, classes) for method in ("cca_highest", "pca")}
+    knees = {method: saturation(lines, method, classes) for method in ("cca_highest", "pca")}
     return [
         _at_most(f"1. CCA highest, n = {classes}, loses", sensor,
                  full - at(lines, "cca_highest", classes), allowed),
@@ -127,7 +128,7 @@ def _original_head(
         _at_least(f"2. PCA above CCA highest, n = {classes}", sensor,
                   score["pca"] - score["cca_highest"], -1),
         *(
-            Statement(f"3. knee of {method.replace('_', ' ')} at n", sensor, classes, found, None,
+            Statement(f"3. {method.replace('_', ' ')} saturates at n", sensor, classes, found, None,
                       f"{classes - 1} or {classes}", found in (classes - 1, classes))
             for method, found in knees.items()
         ),
@@ -200,15 +201,10 @@ def conditions(of: str, found: Sequence[Comparison], classes: int) -> list[State
     ]  # fmt: skip
 
 
-def knee(lines: Lines, method: str, classes: int) -> int:
-    """The n from 1 to twice the classes at which the mean curve lies farthest above its chord.
-
-    Satopaa et al. 2011, 10.1109/ICDCSW.2011.20, without smoothing.
-    """
-    n = np.array([n for n in lines[method][0] if n <= 2 * classes])
-    scores = np.array([at(lines, method, int(kept)).mean() for kept in n])
-    chord = scores[0] + (scores[-1] - scores[0]) * (n - n[0]) / (n[-1] - n[0])
-    return int(n[(scores - chord).argmax()])
+def saturation(lines: Lines, method: str, classes: int) -> int:
+    """The least n whose mean score lies within a point of that on twice as many as classes."""
+    end = at(lines, method, 2 * classes).mean() - WITHIN
+    return next(n for n in lines[method][0] if at(lines, method, n).mean() >= end)
 
 
 def one_class(first: Recorded) -> float:

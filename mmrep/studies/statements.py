@@ -51,6 +51,5 @@ def print_statements(statements: Sequence[Statement]) -> None:
 
 def _numbers_of(s: Statement) -> str:
     ours = f"{s.ours:.1f}" + (f" ± {s.spread:.1f}" if s.spread is not None else "")
-    if s.paper is not None and s.difference is not None:
-        return f"{ours}, paper {s.paper:g} ({s.difference:+.1f})"
-    return f"{ours}, asked {s.bound}"
+    paper = "" if s.difference is None else f", paper {s.paper:g} ({s.difference:+.1f})"
+    return ours + paper + (f", asked {s.bound}" if s.bound else "")

@@ -24,7 +24,7 @@ from mmrep.studies.comparison import (
 )
 from mmrep.studies.lines import at, combined, whole
 from mmrep.studies.moreau2021_fusion import multiset_variates, pairwise_variates, together
-from mmrep.studies.moreau2021_statements import knee, one_class
+from mmrep.studies.moreau2021_statements import one_class, saturation
 from mmrep.studies.pairs import networks_of, pairs_of
 from mmrep.studies.recorded import record
 from tests.scripts import TINY, run
@@ -286,7 +286,7 @@ def test_curves_of_pairs_are_joined_with_each_ones_own_rank() -> None:
     assert_allclose(at(lines, "cca_highest", 2), [100 * 2 / 3, 60])
     assert_allclose(at(lines, "cca_highest", 15), [100, 90])  # the most below it: 8
     assert_allclose(whole(lines), [100, 90])
-    assert knee(lines, "cca_highest", 4) == 3
+    assert saturation(lines, "cca_highest", 4) == 3
 
 
 def test_a_mean_rank_never_hides_the_untouched_network() -> None:
