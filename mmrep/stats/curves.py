@@ -157,7 +157,7 @@ def retrained_heads(
             tolerance=TOLERANCE,
         )
     else:
-        raise ValueError(f"how={how!r} is not one of {', '.join(HEADS[1:])}")
+        raise ValueError(f"retrain={how!r} is not one of {', '.join(HEADS[1:])}")
     folded = projected_heads(retrained.heads, chosen.bases, chosen.components)
     complete = next(row for row, basis in enumerate(chosen.bases) if basis.rank == len(basis.mean))
     last = (complete + 1) * len(chosen.components) - 1  # all of its components: nothing is lost

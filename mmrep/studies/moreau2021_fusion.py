@@ -64,7 +64,10 @@ def report_fusion(
     study = common_folder(networks)
     chosen: list[tuple[str, ...]] = [*combinations(networks, 2)]
     if len(networks) == 3:
-        chosen.append(tuple(networks))
+        if len(set.intersection(*(set(by_seed) for by_seed in networks.values()))) < 3:
+            print("left out all three together: no two networks of one seed, so it takes 3 seeds")
+        else:
+            chosen.append(tuple(networks))
     jobs = [
         (sensors, repetition, folders_of)
         for sensors in chosen
