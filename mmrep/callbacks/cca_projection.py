@@ -26,6 +26,7 @@ from mmrep.stats.cca import cca_from_moments, correlations_on
 from mmrep.stats.covariance import Moments
 from mmrep.stats.curves import (
     HEADS,
+    SCORES,
     TITLES,
     Curves,
     Recipe,
@@ -37,8 +38,6 @@ from mmrep.stats.curves import (
     table,
 )
 from mmrep.stats.subspaces import Heads
-
-SCORES = {"val/f1": "macro_f1", "val/accuracy": "accuracy"}
 
 
 class CCAProjection(Callback):

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmrep.plots.style import styled_panels
+from mmrep.plots.style import panels_size, styled_panels
 
 COLOURS = {  # the paper's
     "cca_highest": (1, 0, 0),
@@ -34,7 +34,7 @@ def plot_cca_projection(
     many components as there are classes.
     """
     rows, columns = len(panels), len(next(iter(panels.values())))
-    width, height = max(6.0, 3.4 * columns + 0.6), max(4.0, 2.5 * rows + 1.0)
+    width, height = panels_size(rows, columns)
     with styled_panels(rows, columns, width, height, simulated=simulated) as (figure, drawn):
         for i, (row, by_column) in enumerate(panels.items()):
             for j, (column, curves) in enumerate(by_column.items()):

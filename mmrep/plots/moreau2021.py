@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from mmrep.plots.style import styled_panels
+from mmrep.plots.style import panels_size, styled_panels
 
 CORRELATIONS = {  # line: colour, style, name
     "correlations": ("C0", "-", "canonical correlation, training"),
@@ -33,7 +33,7 @@ def plot_correlations(
     """
     columns = min(3, len(numbers))
     rows = -(-len(numbers) // columns)
-    width, height = max(6.0, 3.4 * columns + 0.6), max(4.0, 2.5 * rows + 1.0)
+    width, height = panels_size(rows, columns)
     with styled_panels(rows, columns, width, height, simulated=simulated) as (figure, panels):
         for axes in panels.flat[len(numbers) :]:
             axes.set_visible(False)
@@ -46,6 +46,7 @@ def plot_correlations(
                                   linewidth=0)  # fmt: skip
             axes.axvline(num_classes, color="black", linestyle=":", linewidth=1)
             axes.set(title=group, ylim=(-0.05, 1.02), xlabel="component n")
+            axes.set_ylabel("correlation; share of variance")
             axes.label_outer()
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:g}")

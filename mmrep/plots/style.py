@@ -38,3 +38,8 @@ def styled_panels(
         if simulated:
             figure.text(0.995, 0.995, "simulated data", ha="right", va="top", style="italic",
                         color="#b00020", fontsize="small")  # fmt: skip
+
+
+def panels_size(rows: int, columns: int) -> tuple[float, float]:
+    """Width and height, in inches, of a figure of so many panels with a legend below."""
+    return max(6.0, 3.4 * columns + 0.6), max(4.0, 2.5 * rows + 1.0)

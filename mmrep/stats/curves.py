@@ -29,6 +29,7 @@ from mmrep.stats.subspaces import (
 )
 
 HEADS = ("original", "recipe", "converged")
+SCORES = {"val/f1": "macro_f1", "val/accuracy": "accuracy"}  # as trainings log them
 TITLES = {
     "original": "original head",
     "recipe": "head retrained by its recipe",

@@ -12,10 +12,8 @@ from torch import Tensor
 from mmrep.features import linear_head, read_features, require_same_samples
 from mmrep.files import whole_file
 from mmrep.runs import load_run, load_task, read_facts
-from mmrep.stats.curves import Recipe
+from mmrep.stats.curves import SCORES, Recipe
 from mmrep.stats.subspaces import Heads
-
-SCORES = {"val/f1": "macro_f1", "val/accuracy": "accuracy"}
 
 
 class Split(NamedTuple):
