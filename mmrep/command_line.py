@@ -77,12 +77,13 @@ def sentence(error: BaseException) -> str:
 def check_training(config: DictConfig, *, multirun: bool) -> None:
     """Raises where what was chosen cannot be trained."""
     chosen = HydraConfig.get().runtime.choices
-    size, shortened = chosen["size"], choices(f"size/{chosen['size']}")
-    if size != "paper" and chosen["experiment"] not in shortened:
-        raise ValueError(
-            f"size={size} shortens a preset: choose one with experiment=NAME, NAME one of "
-            f"{', '.join(shortened)}"
-        )
+    for variant, does in (("size", "shortens"), ("source", "changes")):
+        name, presets = chosen[variant], choices(f"{variant}/{chosen[variant]}")
+        if name != "paper" and chosen["experiment"] not in presets:
+            raise ValueError(
+                f"{variant}={name} {does} a preset: choose one with experiment=NAME, NAME one of "
+                f"{', '.join(presets)}"
+            )
     for group in ("model", "data"):
         if group not in config or "_target_" not in config[group]:
             names = ", ".join(choices(group))

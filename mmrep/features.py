@@ -1,5 +1,6 @@
 """Reading a network's features: what every analysis stands on."""
 
+import copy
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,11 @@ class Reading(NamedTuple):
 
 @contextmanager
 def read_features(
-    task: LightningModule, loader: DataLoader[Batch], layers: Sequence[str] = ("features",)
+    task: LightningModule,
+    loader: DataLoader[Batch],
+    layers: Sequence[str] = ("features",),
+    *,
+    double: bool = False,
 ) -> Iterator[Iterable[Reading]]:
     """Batches of `loader` with the outputs of `layers`; training goes on as if none had been read.
 
@@ -35,14 +40,18 @@ def read_features(
     hooks are as before when it ends. Batches come to the task's device and are prepared there as
     the trainer would. Each rank reads its own shard.
 
+    In float32 the last digits of a sample's features depend on the samples beside it in its batch,
+    hence on the number of ranks. `double` reads a copy of the network in float64, where what counts
+    features into bins finds the same counts however the samples were dealt out.
+
         with read_features(task, data.val_dataloader(), layers=["features"]) as readings:
             for batch, layers in readings:
                 moments.update(layers["features"])
     """
-    net: Any = task.net  # a network of ours: features, head
+    net: Any = copy.deepcopy(task.net).double() if double else task.net  # features, head
     with ExitStack() as restored:
         restored.enter_context(_random_state())
-        restored.enter_context(_evaluation_mode(task))
+        restored.enter_context(_evaluation_mode(net if double else task))
         restored.enter_context(torch.no_grad())
         seen: dict[str, Tensor] = {}
         for name in set(layers) - {"features", "logits"}:
@@ -62,10 +71,12 @@ def _readings(
     seen: dict[str, Tensor],
 ) -> Iterator[Reading]:
     dataset: Any = loader.dataset  # one of ours: prepare
+    decoded = any(name.split(".")[0] in ("logits", "head") for name in layers)
+    dtype = next(net.parameters()).dtype
     for batch in loader:
         batch = dataset.prepare(Batch(*(_to(part, task.device) for part in batch)))
-        features = net.features(batch.inputs)
-        seen |= {"features": features, "logits": net.head(features)}
+        features = net.features(_as(dtype, batch.inputs))
+        seen |= {"features": features} | ({"logits": net.head(features)} if decoded else {})
         yield Reading(batch, {name: seen[name] for name in layers})
 
 
@@ -99,7 +110,13 @@ def linear_head(net: Any) -> tuple[Float64[Tensor, "classes units"], Float64[Ten
 def _to(part: Any, device: torch.device) -> Any:
     if isinstance(part, dict):
         return {name: tensor.to(device) for name, tensor in part.items()}
-    return part.to(device)
+    return None if part is None else part.to(device)
+
+
+def _as(dtype: torch.dtype, inputs: Any) -> Any:
+    if isinstance(inputs, dict):
+        return {name: tensor.to(dtype) for name, tensor in inputs.items()}
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs
 
 
 def _module(net: nn.Module, name: str) -> nn.Module:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_NAME = 100
 SPEAKING = ("model", "data", "sensor")  # keys whose values say themselves what they are
+VARIANTS = ("source=", "size=")  # of a preset
 SEPARATOR = "\x1f"  # between the overrides of a job, since any printable sign may stand in one
 
 
@@ -125,13 +126,14 @@ def unfinished_run(root: Path, asked: dict[str, Any]) -> Path | None:
 
 
 def sweep_name(preset: str | None, choices: Mapping[str, Any], overrides: Sequence[str]) -> str:
-    """The preset's name with its size, or the model's; and a hash of what was asked beside it."""
-    how = ("experiment=", "size=", "trainer=", "precision=", "logger=")  # the same networks
+    """The preset's name with its variants, or the model's; and a hash of what else was asked."""
+    how = ("experiment=", *VARIANTS, "trainer=", "precision=", "logger=")  # the same networks
     named = ("resume=", *(how if preset else ()))
     asked = sorted(override for override in overrides if not override.startswith(named))
     name = preset or choices.get("model") or "sweep"
-    if preset and choices.get("size") != "paper":
-        name += f"_{choices['size']}"
+    if preset:
+        variants = [choices[group.rstrip("=")] for group in VARIANTS]
+        name = "_".join([name, *(variant for variant in variants if variant != "paper")])
     return f"{name}_{_hash(SEPARATOR.join(asked))}" if asked else name
 
 

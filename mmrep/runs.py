@@ -154,6 +154,11 @@ def epochs_of(checkpoint: dict[str, Any]) -> int:
     return int(progress["processed"])
 
 
+def _logged_steps(checkpoint: dict[str, Any]) -> int:
+    """How many steps have been logged, as Lightning counts them."""
+    return int(checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"])
+
+
 def read_facts(folder: Path) -> dict[str, Any]:
     """What `run.json` says, {} where there is none."""
     path = folder / "run.json"
@@ -220,7 +225,7 @@ class RunRecord:
         if self.resume_point is not None:
             _refuse_another(folder, config, "an unfinished run")
             checkpoint = torch.load(last, map_location="cpu", weights_only=True)
-            self.resume_step, earlier = checkpoint["global_step"], read_facts(folder)
+            self.resume_step, earlier = _logged_steps(checkpoint), read_facts(folder)
             rank_zero_only(print)(f"resumes {folder} after epoch {epochs_of(checkpoint)}")
         elif (folder / "run.json").exists():
             rank_zero_only(_clear)(folder)

@@ -20,6 +20,7 @@ def hush() -> None:
     """Keeps back what libraries say and a user of mmrep can do nothing about."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips, devices, defaults
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # what compilation leaves out
     for message in (
         ".*does not have many workers.*",  # data are in memory: workers would only copy them
         ".*LeafSpec.*is deprecated.*",  # between Lightning and torch

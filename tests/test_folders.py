@@ -46,7 +46,7 @@ def test_job_names_hold_no_path_and_nothing_that_cannot_be_typed() -> None:
 
 def test_a_sweep_is_named_by_its_preset_or_its_model_and_a_hash() -> None:
     given = ["model=shl_cnn", "sensor=acc_norm,gyr_y", "seed=range(0,5)"]
-    choices = {"model": "shl_cnn", "size": "paper"}
+    choices = {"model": "shl_cnn", "source": "paper", "size": "paper"}
     name = sweep_name(None, choices, given)
     assert re.fullmatch(r"shl_cnn_[0-9a-f]{8}", name)
     assert sweep_name(None, choices, [*reversed(given), "resume=true"]) == name
@@ -56,6 +56,9 @@ def test_a_sweep_is_named_by_its_preset_or_its_model_and_a_hash() -> None:
     assert sweep_name("figure4", choices, [*preset, "seed=1"]).startswith("figure4_")
     small = choices | {"size": "small"}
     assert sweep_name("figure4", small, [*preset, "size=small"]) == "figure4_small"
+    program = small | {"source": "program"}
+    both = [*preset, "size=small", "source=program"]
+    assert sweep_name("figure4", program, both) == "figure4_program_small"
 
 
 def leave_run(folder: Path, config: dict[str, Any], *, done: bool) -> Path:
