@@ -11,7 +11,7 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import LambdaCallback
 from omegaconf import DictConfig
 
-from mmrep import runs, screen
+from mmrep import replicas, runs, screen
 from mmrep.command_line import CONF, check_training, one_sentence, quote_numbers
 from mmrep.loggers import open_loggers
 
@@ -23,19 +23,33 @@ def main(cfg: DictConfig) -> float:
     check_training(cfg, multirun=HydraConfig.get().mode == RunMode.MULTIRUN)
     if runs.is_done_as_asked(folder, cfg):
         screen.say_skipped(folder)
-        return float(runs.read_facts(folder)["scores"][cfg.monitor.name])
+    else:
+        train(cfg, folder)
+    for single, inside in replicas.taken_apart(cfg, folder):
+        with runs.moved_to(inside):
+            train(single, inside)  # no epoch is left: it is validated and analysed
+    return float(runs.read_facts(folder)["scores"][cfg.monitor.name])
+
+
+def train(cfg: DictConfig, folder: Path) -> None:
+    """Trains one network, or replicas as one, and leaves the run in its folder."""
     seed_everything(cfg.seed, verbose=False)
-    data, task = instantiate(cfg.data), instantiate(cfg.model)
+    callbacks = dict(cfg.callbacks)
+    if replicas.number_of(cfg) > 1:
+        data, task = replicas.together(cfg)
+        callbacks = {name: callbacks[name] for name in replicas.ALONG if name in callbacks}
+    else:
+        data, task = instantiate(cfg.data), instantiate(cfg.model)
     if cfg.weights:
         runs.load_checkpoint(task, cfg.weights)
-    callbacks = list(instantiate(cfg.callbacks).values())
+    along = [instantiate(callback) for callback in callbacks.values()]
     with (
         runs.recorded(folder, cfg) as record,
         open_loggers(cfg.logger, folder, record.id, record.resume_step) as loggers,
     ):
-        callbacks.append(LambdaCallback(on_train_epoch_end=lambda *_: record.update()))
+        along.append(LambdaCallback(on_train_epoch_end=lambda *_: record.update()))
         trainer = instantiate(
-            cfg.trainer, logger=loggers, callbacks=callbacks, default_root_dir=str(folder)
+            cfg.trainer, logger=loggers, callbacks=along, default_root_dir=str(folder)
         )
         for logger in loggers:
             logger.log_hyperparams(record.config)
@@ -45,7 +59,6 @@ def main(cfg: DictConfig) -> float:
         record.update(data=data.facts(), scores=scores, **ran)
     record.finish()
     screen.say_finished(folder, loggers)
-    return scores[cfg.monitor.name]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from mmrep.files import whole_file
 
@@ -304,8 +304,22 @@ def what_ran(trainer: Trainer, task: LightningModule) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def moved_to(folder: Path) -> Iterator[None]:
+    """Lets the config's `hydra:runtime.output_dir` be another folder within the block."""
+    runtime: Any = HydraConfig.get().runtime
+    before = runtime.output_dir
+    with read_write(runtime), open_dict(runtime):
+        runtime.output_dir = str(folder)
+        yield
+        runtime.output_dir = before
+
+
 def run_folders(runs: str | Sequence[str]) -> list[Path]:
-    """The runs that are meant: a run's folder is itself, any other folder is all runs below it."""
+    """The runs that are meant: a run's folder is itself, any other folder is all runs below it.
+
+    Where replicas were trained as one, the runs are those into which they were taken apart.
+    """
     found: list[Path] = []
     for name in [runs] if isinstance(runs, str) else runs:
         folder = Path(name)
@@ -315,7 +329,8 @@ def run_folders(runs: str | Sequence[str]) -> list[Path]:
                 f"runs={name}: no run there; give a folder that train.py wrote, or one that holds "
                 "such folders (outputs by default)"
             )
-        found += [folder] if folder in inside else inside
+        outer = {around for run in inside for around in run.parents}
+        found += [run for run in inside if run not in outer]
     return found
 
 

@@ -38,9 +38,9 @@ def refusal(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], r"choose a model: python train\.py model=NAME, NAME one of resnet20, .*shl_cnn"),
-        (["model=shl_cn"], r"model='shl_cn' is not one of resnet20, .*shl_cnn"),
-        ([MODEL, "data=sh"], r"data='sh' is not one of cifar10, cifar100, dsads, shl"),
+        ([], r"choose a model: python train\.py model=NAME, NAME one of av_mixed, .*shl_cnn"),
+        (["model=shl_cn"], r"model='shl_cn' is not one of av_mixed, .*shl_cnn"),
+        ([MODEL, "data=sh"], r"data='sh' is not one of cifar10, cifar100, dsads, mnist_fsdd, shl"),
         ([MODEL, "trainer=cuda"], r"trainer='cuda' is not one of cpu, ddp, gpu, smoke"),
         ([MODEL, "precision=8"], r"precision='8' is not one of 16, 32, bf16"),
         ([MODEL, "sensor=acc_nrm"], r"sensor='acc_nrm' is not one of acc_x, .*acc_norm.*pressure"),
@@ -61,8 +61,22 @@ def refusal(
         ([MODEL, "size=huge"], r"size='huge' is not one of paper, small"),
         (
             ["experiment=demo", "size=small"],
-            r"size=small shortens a preset: choose one with experiment=NAME, NAME one of moreau",
+            r"size=small shortens a preset: choose one with experiment=NAME, NAME one of eguchi",
         ),
+        (
+            [MODEL, "source=program"],
+            r"source=program changes a preset: choose one with experiment=NAME, NAME one of eguchi",
+        ),
+        (
+            ["model=av_mixed", "model.net.replicas=2", "trainer=ddp"],
+            r"model\.net\.replicas=2 are trained on one device: choose trainer=cpu",
+        ),
+        (
+            ["model=av_mixed", "model.net.replicas=2", "checkpoint=best"],
+            r"checkpoint=best: replicas .* choose checkpoint=last",
+        ),
+        (["model=av_mixed", "model.net.depth=5"], r"model\.net\.depth=5 is not one of 1, 2, 3, 4"),
+        (["model=av_mixed", "data.pairing=none"], r"data\.pairing='none' is not one of consistent"),
         ([MODEL, "weights=nowhere.ckpt"], r"nowhere\.ckpt is not there"),
         (["-m", MODEL, "trainer=ddp", "seed=0,1"], r"trainer\.strategy=ddp .*one device"),
         ([*TINY, "data.val_segments=501"], r"data\.val_segments=501 must leave some of the 501"),
@@ -98,7 +112,7 @@ def test_a_named_data_dir_without_the_set(
         ),
         (
             ["analysis=cca"],
-            r"analysis='cca' is not one of cca_projection, confusion, list, moreau2021_cifar, ",
+            r"analysis='cca' is not one of cca_projection, cell_selectivity, confusion, ",
         ),
         (["analysis=list", "runs=nowhere"], r"runs=nowhere: no run there; give a folder"),
     ],
@@ -155,5 +169,5 @@ def test_numbers_of_groups_are_quoted() -> None:
 @pytest.mark.slow
 def test_help_says_what_can_be_chosen(tmp_path: Path) -> None:
     said = run(tmp_path, "train.py", "--help")
-    for choice in ("resnet56", "data: cifar10, cifar100, dsads, shl", "--cfg job"):
+    for choice in ("resnet56", "data: cifar10, cifar100, dsads, mnist_fsdd, shl", "--cfg job"):
         assert choice in said

@@ -134,7 +134,7 @@ class Pairs(InMemory):
 
     def prepare(self, batch: Batch) -> Batch:
         assert isinstance(batch.inputs, dict)
-        condition = self.condition(batch.index)[:, None]
+        condition = self.condition(batch.index)[..., None]  # replicas may come before the batch
         both = condition == CONDITIONS.index("both")
         shown = {
             name: inputs * (both | (condition == CONDITIONS.index(name)))

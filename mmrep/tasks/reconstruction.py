@@ -62,26 +62,40 @@ class Reconstruction(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)  # there is one
-        total = torch.zeros((), device=self.device)
+        total = torch.zeros((), device=self.device)  # or of each replica
         parts = list(updates(batch, self.batch_size))
         for part in parts:
             losses = self.update_losses(part)
             optimizer.zero_grad()
             self.manual_backward(losses.sum())
             optimizer.step()
-            total += losses.detach().sum() * part.label.shape[-1]
+            total = total + losses.detach().sum(dim=0) * part.label.shape[-1]
         # Lightning logs by calls of this method: by updates, as resumption and analyses count.
         self.trainer.fit_loop.epoch_loop._batches_that_stepped += len(parts) - 1
-        size = batch.label.shape[-1]
-        self.log("train/loss", total / size, on_step=False, on_epoch=True, batch_size=size,
-                 sync_dist=True)  # fmt: skip
+        self._log({"train/loss": total / batch.label.shape[-1]}, batch)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         losses = self.losses(batch)
-        named = dict(zip(batch.inputs, losses, strict=True))
-        scores = {f"val/loss/{name}": value for name, value in named.items()}
-        self.log_dict({"val/loss": losses.sum(dim=0)} | scores, batch_size=len(batch.label),
-                      sync_dist=True)  # fmt: skip
+        of_modality = dict(zip(batch.inputs, losses, strict=True))
+        scores = {f"val/loss/{name}": value for name, value in of_modality.items()}
+        self._log({"val/loss": losses.sum(dim=0)} | scores, batch)
+
+    def _log(self, scores: dict[str, Float[Tensor, "*replicas"]], batch: Batch) -> None:
+        """Means over the epoch: of replicas that over all, and each one's as `replica_0/...`."""
+        each = {
+            f"replica_{replica}/{name}": value
+            for name, values in scores.items()
+            if values.ndim
+            for replica, value in enumerate(values)
+        }
+        means = {name: values.mean() for name, values in scores.items()}
+        self.log_dict(
+            means | each,
+            on_step=False,
+            on_epoch=True,
+            batch_size=batch.label.shape[-1],
+            sync_dist=True,
+        )
 
     def configure_optimizers(self) -> Optimizer:
         optimizer = self.optimizer(self.parameters())
