@@ -24,8 +24,9 @@ MAY_IMPORT = {
     "screen": {"loggers", "runs"},
     "folders": {"command_line", "runs", "screen"},
     "scores": {"loggers", "plots", "runs", "screen"},
-    "studies": {"features", "loggers", "plots", "runs", "scores", "screen", "stats"},
+    "studies": {"features", "loggers", "networks", "plots", "runs", "scores", "screen", "stats"},
     "command_line": set(),
+    "replicas": {"data", "loggers", "runs"},
 }
 
 

@@ -1,0 +1,105 @@
+"""Which runs are repetitions of the same network of Eguchi et al. 2019."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmrep.runs import is_done, read_facts
+from mmrep.scores import flat
+from mmrep.screen import short
+
+FRAMEWORKS = {"MixedInputAutoencoder": "mixed", "TwoStageAutoencoder": "two-stage"}
+TWO_STAGE_DEPTH = 4  # three layers for each modality and the one that they share
+OF_KIND = ("model.net._target_", "model.net.depth", "data.pairing")
+ELSEWHERE = ("data.data_dir", "data.source", "data.seed", "model.compile")  # change no network
+
+
+class Kind(NamedTuple):
+    """What the paper compares: networks that differ in nothing else but their seed."""
+
+    framework: str  # mixed or two-stage
+    depth: int  # layers from the inputs to the shared features
+    pairing: str  # of training: consistent or inconsistent
+
+    @property
+    def network(self) -> str:
+        if self.framework == "two-stage":
+            return self.framework
+        return f"{self.depth} layer{'s' * (self.depth > 1)}"
+
+    def __str__(self) -> str:
+        return f"{self.network}, {self.pairing}"
+
+
+Networks = dict[int, Path]  # by seed
+
+
+def networks_of(folders: Sequence[Path]) -> dict[Kind, Networks]:
+    """Finished runs by what they are, then by seed; what is not finished is left out and said.
+
+    ValueError: another network, real data beside simulated, one kind and seed twice, or options
+    besides kind and seed that differ.
+    """
+    done = {folder: read_facts(folder) for folder in folders if is_done(folder)}
+    if not done:
+        raise ValueError(
+            f"none of the {len(folders)} runs is DONE: finish them with the command of their "
+            "sweep, which skips what is there"
+        )
+    for folder in folders:
+        if folder not in done:
+            print(f"left out {short(folder)}: not DONE")
+    sources = sorted({facts["data"]["source"] for facts in done.values()})
+    networks: dict[Kind, Networks] = {}
+    for folder, facts in done.items():
+        by_seed = networks.setdefault(kind_of(folder, facts), {})
+        if facts["seed"] in by_seed:
+            raise ValueError(
+                f"{short(by_seed[facts['seed']])} and {short(folder)} are both "
+                f"{kind_of(folder, facts)} with seed {facts['seed']}: give one of them"
+            )
+        by_seed[facts["seed"]] = folder
+    if len(sources) > 1:
+        raise ValueError(f"the runs are of {' and '.join(sources)} data: give those of one")
+    _check_options(networks, done)
+    return {kind: dict(sorted(networks[kind].items())) for kind in sorted(networks)}
+
+
+def kind_of(folder: Path, facts: Mapping[str, Any]) -> Kind:
+    config = facts["config"]
+    name = config["model"].get("net", {}).get("_target_", "").rpartition(".")[2]
+    if name not in FRAMEWORKS:
+        raise ValueError(
+            f"{short(folder)} is a {name or 'network without a name'}, which is not one of "
+            f"{', '.join(FRAMEWORKS)}: choose runs of model=av_mixed or av_two_stage"
+        )
+    framework = FRAMEWORKS[name]
+    depth = config["model"]["net"]["depth"] if framework == "mixed" else TWO_STAGE_DEPTH
+    return Kind(framework, depth, config["data"]["pairing"])
+
+
+def common_folder(networks: Mapping[Kind, Networks]) -> Path:
+    """The folder that holds all runs, where the study is written."""
+    runs = [folder.absolute() for by_seed in networks.values() for folder in by_seed.values()]
+    return Path(os.path.commonpath(runs)) if len(runs) > 1 else runs[0]
+
+
+def _check_options(networks: Mapping[Kind, Networks], facts: Mapping[Path, Any]) -> None:
+    """All options must agree among runs of one kind, and among kinds those of data and training."""
+    first: dict[tuple[str, str], tuple[Any, Path]] = {}
+    for kind, by_seed in networks.items():
+        for folder in by_seed.values():
+            for key, value in flat(facts[folder]["config"]):
+                kept = key.startswith(("model.", "data.")) or key == "trainer.max_epochs"
+                if not kept or key in (*OF_KIND, *ELSEWHERE):
+                    continue
+                if key == "data.inconsistent" and kind.pairing == "consistent":
+                    continue  # says nothing of pairs that agree
+                of = str(kind) if key.startswith("model.net.") else ""
+                there, other = first.setdefault((of, key), (value, folder))
+                if value != there:
+                    raise ValueError(
+                        f"{short(other)} has {key}={there} and {short(folder)} has {key}={value}: "
+                        "give runs that differ in nothing but network, pairing and seed"
+                    )
