@@ -29,12 +29,18 @@ def styled_figure(width: float, height: float, *, simulated: bool) -> Iterator[t
 
 @contextmanager
 def styled_panels(
-    rows: int, columns: int, width: float, height: float, *, simulated: bool
+    rows: int, columns: int, width: float, height: float, *, simulated: bool, share_x: bool = True
 ) -> Iterator[tuple[Figure, np.ndarray]]:
-    """As `styled_figure`, of `rows` x `columns` axes that share their scales."""
+    """As `styled_figure`, of `rows` x `columns` axes that share their scales.
+
+    Without `share_x` only those of one column share what runs along x.
+    """
     with style():
         figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        panels = figure.subplots(
+            rows, columns, squeeze=False, sharex="all" if share_x else "col", sharey=True
+        )
+        yield figure, panels
         if simulated:
             figure.text(0.995, 0.995, "simulated data", ha="right", va="top", style="italic",
                         color="#b00020", fontsize="small")  # fmt: skip

@@ -1,0 +1,357 @@
+"""Eguchi et al. 2019: Figures 2 to 4 and the supplement's tables, over runs of every network."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from mmrep import cells
+from mmrep.cells import AUDITORY, VISUAL, layers_of, measure
+from mmrep.files import whole_file, write_table
+from mmrep.loggers import write_figure
+from mmrep.plots.eguchi2019_cells import (
+    plot_cells_by_layer,
+    plot_counts_by_network,
+    plot_information_by_pairing,
+)
+from mmrep.runs import load_run, read_facts
+from mmrep.screen import short
+from mmrep.stats import information
+from mmrep.stats.cells import (
+    CONSTANTS,
+    NORMALISATIONS,
+    SHOWN,
+    Thresholds,
+    cell_classes,
+    count_classes,
+    own_thresholds,
+    ranked_information,
+)
+from mmrep.stats.information import CELLS, threshold
+from mmrep.studies import eguchi2019_numbers as published
+from mmrep.studies.eguchi2019_cell_statements import statements_of, tests_of
+from mmrep.studies.eguchi2019_runs import Kind, Networks, common_folder, networks_of
+from mmrep.studies.group_tests import mean_and_deviation, print_tests, write_tests
+from mmrep.studies.statements import print_statements, write_statements
+
+REFERENCE = Kind("mixed", 4, "consistent")  # whose 80th percentiles are everybody's thresholds
+THRESHOLDS = ("constants", "reference", "self")
+WHEN = {
+    "before": "init",
+    "after": "",
+}  # training; and which checkpoint that is, after: the one asked
+
+
+class Measured(NamedTuple):
+    """A run's bits before and after training."""
+
+    layers: list[str]
+    before: Float64[np.ndarray, "layers shown normalisations stimuli units"]
+    after: Float64[np.ndarray, "layers shown normalisations stimuli units"]
+
+
+class Counts(NamedTuple):
+    """How many cells of each class a kind of network has, run by run."""
+
+    seeds: list[int]
+    before: Float64[np.ndarray, "networks layers normalisations classes"]
+    after: Float64[np.ndarray, "networks layers normalisations classes"]
+
+
+def report_cells(
+    folders: Sequence[Path],
+    *,
+    name: str,
+    checkpoint: str,
+    threshold: str | None,
+    positive_only: bool,
+) -> None:
+    """Counts of cells, ranked information, tests and the paper's statements.
+
+    `threshold` says above what bits a cell is selective: `constants`, the paper's, on real MNIST
+    and FSDD alone; `reference`, the 80th percentiles of all 4-layer networks trained on consistent
+    pairs together; `self`, of each network on its own, which nearly erases what sets them apart.
+    All that there are go into the tables, and figures and statements have the one asked for, by
+    default the first of them.
+    """
+    networks = networks_of(folders)
+    study = common_folder(networks)
+    jobs = [(kind, folder) for kind, by_seed in networks.items() for folder in by_seed.values()]
+    measured: dict[Kind, list[Measured]] = {kind: [] for kind in networks}
+    for kind, folder in track(jobs, description="cells"):
+        measured[kind].append(
+            kept_measured(folder, checkpoint=checkpoint, positive_only=positive_only)
+        )
+    facts = read_facts(jobs[0][1])["data"]
+    kinds = _kinds_of_threshold(threshold, facts, measured)
+    counts = {of: _counts(networks, measured, of) for of in kinds}
+    chosen = kinds[0]
+    folder = study / "analysis" / name
+    _write_tables(folder, name, counts, measured, facts["source"])
+    _print_counts(counts[chosen], chosen, facts)
+    _draw(study, name, counts[chosen], measured, chosen, facts)
+    tests = tests_of(counts[chosen])
+    write_tests(folder / "tests.csv", tests)
+    print_tests(tests)
+    ranked = {
+        kind: {
+            when: np.stack([getattr(one, when)[-1].max(axis=2).mean(axis=2) for one in of])
+            for when in WHEN
+        }
+        for kind, of in measured.items()
+    }
+    statements = statements_of(counts[chosen], ranked)
+    path = folder / "statements.csv"
+    write_statements(path, statements)
+    print(f"\n{name}, cells of 64 and bits, mean and deviation over runs")
+    print_statements(statements)
+    figures = sorted(study.glob(f"figures/{name}*.png"))
+    print(f"figures  {', '.join(short(figure) for figure in figures)}")
+    print(f"numbers  {short(path)} and the tables beside it")
+    example = next(iter(networks.get(REFERENCE, networks[jobs[0][0]]).values()))
+    print(f"Figure 3 python analyze.py analysis=cell_selectivity runs={short(example)}")
+
+
+def kept_measured(folder: Path, *, checkpoint: str, positive_only: bool) -> Measured:
+    """The bits of each layer of a run's encoder, with the initial weights and a checkpoint's.
+
+    From `analysis/cells/CHECKPOINT.npz` where it has been done with these weights and options.
+    """
+    files = [folder / "checkpoints" / f"{name}.ckpt" for name in ("init", checkpoint)]
+    sources = [Path(module.__file__ or "") for module in (cells, information)]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (*files, *sources)]
+    key = json.dumps([digests, positive_only])
+    path = folder / "analysis" / "cells" / f"{checkpoint}.npz"
+    if path.exists() and str((stored := np.load(path))["key"]) == key:
+        return Measured(stored["layers"].tolist(), stored["before"], stored["after"])
+    found = []
+    layers: list[str] = []
+    for name in ("init", checkpoint):
+        task, data = load_run(folder, checkpoint=name)
+        layers = layers_of(task.net)
+        of_layer = measure(task, data, layers, positive_only=positive_only)
+        found.append(torch.stack([of_layer[layer].information for layer in layers]).numpy())
+    with whole_file(path) as part:
+        np.savez(part, key=key, layers=layers, before=found[0], after=found[1])
+    return Measured(layers, *found)
+
+
+def _kinds_of_threshold(
+    asked: str | None, facts: Mapping[str, Any], measured: Mapping[Kind, Sequence[Measured]]
+) -> list[str]:
+    """Those that there are, the one that is asked for first."""
+    real = (facts["name"], facts["source"]) == ("mnist_fsdd", "real")
+    there = {"constants": real, "reference": REFERENCE in measured, "self": True}
+    if asked is not None and not there.get(asked, False):
+        allowed = ", ".join(name for name in THRESHOLDS if there[name])
+        raise ValueError(
+            f"threshold={asked!r} is not one of {allowed}, which there are: constants hold on real "
+            f"mnist_fsdd alone, and the reference is {REFERENCE}"
+        )
+    names = [name for name in THRESHOLDS if there[name]]
+    return sorted(names, key=lambda name: name != asked) if asked else names
+
+
+def _counts(
+    networks: Mapping[Kind, Networks], measured: Mapping[Kind, Sequence[Measured]], of: str
+) -> dict[Kind, Counts]:
+    shared: list[Thresholds] = []
+    if of == "constants":
+        shared = [CONSTANTS] * len(NORMALISATIONS)
+    elif of == "reference":
+        last = np.stack([one.after[-1] for one in measured[REFERENCE]])
+        shared = [
+            Thresholds(
+                *(threshold(torch.from_numpy(last[:, shown, how].reshape(-1, 1)))
+                  for shown in (VISUAL, AUDITORY))
+            )
+            for how in range(len(NORMALISATIONS))
+        ]  # fmt: skip
+    counts = {}
+    for kind, runs in measured.items():
+        by_when = []
+        for when in WHEN:
+            each = []
+            for one in runs:
+                bits = torch.from_numpy(getattr(one, when))
+                own = shared or [
+                    own_thresholds(*of_range)
+                    for of_range in bits[-1][[VISUAL, AUDITORY]].unbind(dim=1)
+                ]
+                classes = [cell_classes(layer[VISUAL], layer[AUDITORY], own) for layer in bits]
+                each.append(count_classes(torch.stack(classes)).double().numpy())
+            by_when.append(np.stack(each))
+        counts[kind] = Counts([*networks[kind]], *by_when)
+    return counts
+
+
+def _write_tables(
+    folder: Path,
+    name: str,
+    counts: Mapping[str, Mapping[Kind, Counts]],
+    measured: Mapping[Kind, Sequence[Measured]],
+    source: str,
+) -> None:
+    """Every count of every run, and their means beside the paper's."""
+    of_network = ("source", "framework", "depth", "pairing", "layer", "when", "normalisation")
+    write_table(
+        folder / f"{name}.csv",
+        (*of_network, "threshold", "seed", *CELLS),
+        (
+            (source, *kind, *place, of, seed, *classes)
+            for of, by_kind in counts.items()
+            for kind, found in by_kind.items()
+            for *place, values in _places(found)
+            for seed, classes in zip(found.seeds, values.astype(int), strict=True)
+        ),
+    )
+    ours = [f"{cell}{end}" for cell in CELLS for end in ("", "_deviation")]
+    papers = [f"paper_{cell}" for cell in published.CELL_CLASSES]
+    write_table(
+        folder / "summary.csv",
+        (*of_network, "threshold", "runs", *ours, *papers),
+        (
+            (source, *kind, *place, of, len(values),
+             *(number for of_class in values.T for number in mean_and_deviation(of_class)),
+             *(_paper(kind, place, of, found) or [None] * len(papers)))
+            for of, by_kind in counts.items()
+            for kind, found in by_kind.items()
+            for *place, values in _places(found)
+        ),
+    )  # fmt: skip
+    write_table(
+        folder / "information.csv",
+        (*of_network, "seed", *(f"max_information_{shown}" for shown in SHOWN)),
+        (
+            (source, *kind, layer + 1, when, how, seed,
+             *getattr(one, when)[layer, :, j].max(axis=1).mean(axis=1))
+            for kind, runs in measured.items()
+            for seed, one in zip(next(iter(counts.values()))[kind].seeds, runs, strict=True)
+            for layer in range(len(one.layers))
+            for when in WHEN
+            for j, how in enumerate(NORMALISATIONS)
+        ),
+    )  # fmt: skip
+
+
+def _places(
+    found: Counts,
+) -> Iterator[tuple[int, str, str, Float64[np.ndarray, "networks classes"]]]:
+    """Layer, when, normalisation, and the counts of all runs there."""
+    for when in WHEN:
+        values = getattr(found, when)
+        for layer in range(values.shape[1]):
+            for j, how in enumerate(NORMALISATIONS):
+                yield layer + 1, when, how, values[:, layer, j]
+
+
+def _paper(
+    kind: Kind, place: Sequence[Any], of: str, found: Counts
+) -> tuple[int, int, int, int] | None:
+    """What was published: of the last layer, after training, by one range and the constants."""
+    there = place == [found.after.shape[1], "after", "all"] and of == "constants"
+    return published.CELLS.get(kind) if there else None
+
+
+def _print_counts(counts: Mapping[Kind, Counts], of: str, facts: Mapping[str, Any]) -> None:
+    mark = ", simulated data" if facts["source"] == "simulated" else ""
+    table = Table(
+        title=f"{facts['name']}{mark}: cells of the last layer, thresholds: {of} (paper's one run)",
+        title_justify="left",
+        box=SIMPLE,  # narrow enough for a terminal
+    )
+    for column in ("network, pairs", "runs", "bins of", *published.CELL_CLASSES, "none"):
+        table.add_column(column, justify="left" if column == "network, pairs" else "right")
+    for kind, found in counts.items():
+        for j, how in enumerate(("all", "each")):
+            classes = found.after[:, -1, j]
+            cells_of = []
+            for name in (*published.CELL_CLASSES, "none"):
+                mean, deviation = mean_and_deviation(classes[:, CELLS.index(name)])
+                cells_of.append(f"{mean:.1f}" + ("" if deviation is None else f"±{deviation:.1f}"))
+            if how == "all" and (paper := published.CELLS.get(kind)):
+                cells_of = [
+                    f"{cell} ({number})"
+                    for cell, number in zip(cells_of, (*paper, 64 - sum(paper)), strict=True)
+                ]
+            table.add_row(str(kind) if how == "all" else "", str(len(found.seeds)), how, *cells_of)
+    Console().print(table)
+
+
+def _draw(
+    study: Path,
+    name: str,
+    counts: Mapping[Kind, Counts],
+    measured: Mapping[Kind, Sequence[Measured]],
+    of: str,
+    facts: Mapping[str, Any],
+) -> None:
+    """Figures 2 and 4, and the consistent cells layer by layer."""
+    simulated = facts["source"] == "simulated"
+    numbers = sorted({len(found.seeds) for found in counts.values()})
+    runs = f"runs: {'-'.join(map(str, sorted({numbers[0], numbers[-1]})))}"
+    title = f"{facts['name']}: thresholds: {of}; {runs}"
+    pairings = {
+        pairing: found
+        for pairing in ("inconsistent", "consistent")
+        if (found := measured.get(REFERENCE._replace(pairing=pairing)))
+    }
+    if pairings:
+        initial = pairings.get("consistent") or pairings["inconsistent"]
+        ranked = {"before": _ranked(initial, "before")} | {
+            pairing: _ranked(found, "after") for pairing, found in pairings.items()
+        }
+        figure = plot_information_by_pairing(
+            ranked,
+            title=f"{facts['name']}: cells of the last of 4 layers, by training; {runs}",
+            simulated=simulated,
+        )
+        write_figure(study, f"{name}_information", figure)
+    after = {kind: found.after[:, -1] for kind, found in counts.items()}
+    panels = {
+        f"mixed, {pairing} pairs, by layers": {
+            str(kind.depth): values
+            for kind, values in after.items()
+            if kind.framework == "mixed" and kind.pairing == pairing
+        }
+        for pairing in ("inconsistent", "consistent")
+    }
+    frameworks = {
+        ("mixed, 4" if kind.framework == "mixed" else kind.framework): values
+        for kind, values in after.items()
+        if kind.pairing == "consistent" and (kind.framework != "mixed" or kind.depth == 4)
+    }
+    panels |= {"frameworks, consistent pairs": frameworks}
+    figure = plot_counts_by_network(
+        {panel: networks for panel, networks in panels.items() if networks},
+        title=title,
+        simulated=simulated,
+    )
+    write_figure(study, f"{name}_counts", figure)
+    by_layer = {
+        str(kind): [found.after[:, layer] for layer in range(found.after.shape[1])]
+        for kind, found in counts.items()
+        if found.after.shape[1] > 1
+    }
+    if by_layer:
+        write_figure(
+            study,
+            f"{name}_layers",
+            plot_cells_by_layer(by_layer, title=title, simulated=simulated),
+        )
+
+
+def _ranked(
+    runs: Sequence[Measured], when: str
+) -> Float64[np.ndarray, "networks shown normalisations cells"]:
+    last = np.stack([getattr(one, when)[-1] for one in runs])
+    return ranked_information(torch.from_numpy(last)).numpy()
