@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
 from lightning.pytorch import LightningModule
@@ -12,11 +13,13 @@ from mmrep.features import read_features
 from mmrep.metrics.extrema import Extrema
 from mmrep.metrics.histogram import Histogram
 from mmrep.metrics.sums import Sums
+from mmrep.plots.cell_selectivity import Example
 from mmrep.stats.cells import (
     NORMALISATIONS,
     SHOWN,
     Thresholds,
     both_ranges,
+    example_cells,
     information_by_layer,
     own_thresholds,
 )
@@ -29,6 +32,14 @@ class Layer(NamedTuple):
 
     information: Float64[Tensor, "shown normalisations stimuli units"]
     mean_response: Float64[Tensor, "shown stimuli units"]
+
+
+class Examples(NamedTuple):
+    """Cells to show, None for a class without any, and what they respond to each sample."""
+
+    cells: dict[str, Example | None]
+    units: list[int]
+    responses: Float64[Tensor, "samples units"]
 
 
 def layers_of(net: Any) -> list[str]:
@@ -100,6 +111,43 @@ def responses_of(
             row = order[torch.searchsorted(index, batch.index)]
             responses.update(outputs[layer][:, list(units)], row)
     return responses.compute().cpu()
+
+
+def examples_of(
+    task: LightningModule, data: Any, name: str, layer: Layer, thresholds: Thresholds
+) -> Examples:
+    """A cell of each class to show (Figure 3), by one range for all units; all ranks take part."""
+    published = NORMALISATIONS.index("all")
+    bits = layer.information[:, published]
+    chosen = example_cells(
+        bits[VISUAL],
+        bits[AUDITORY],
+        layer.mean_response[VISUAL],
+        layer.mean_response[AUDITORY],
+        thresholds,
+    )
+    units = [unit for unit in chosen.values() if unit is not None]
+    responses = responses_of(task, data, name, units)
+    condition, label = data.condition(data.val_set.index), data.val_set.label
+
+    def by_stimulus(unit: int, modality: str) -> list[np.ndarray]:
+        response = responses[:, units.index(unit)]
+        shown = condition == data.conditions.index(modality)
+        return [response[shown & (label == s)].numpy() for s in range(len(data.class_names))]
+
+    cells = {
+        cell: None
+        if unit is None
+        else Example(
+            unit,
+            by_stimulus(unit, "visual"),
+            by_stimulus(unit, "auditory"),
+            bits[VISUAL, :, unit].numpy(),
+            bits[AUDITORY, :, unit].numpy(),
+        )
+        for cell, unit in chosen.items()
+    }
+    return Examples(cells, units, responses)
 
 
 def _responses(

@@ -105,8 +105,13 @@ def list_runs(folders: Sequence[Path]) -> None:
         name, sensor, seed = data.get("name", ""), facts.get("sensor") or "", facts.get("seed", "")
         model = facts.get("model", "")
         rows.append((short(folder), model, name + simulated, sensor, str(seed), state, score))
+    print_columns(rows)
+
+
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Rows of equally many cells under each other; a table would cut or break long ones."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:  # no table: it would cut the folders, which are there to be copied
+    for row in rows:
         print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 

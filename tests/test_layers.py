@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "files": set(),
     "features": {"batch"},
     "metrics": {"stats"},
-    "cells": {"features", "metrics", "stats"},
+    "cells": {"features", "metrics", "plots", "stats"},
     "data": {"batch"},
     "tasks": {"batch"},
     "loggers": {"plots"},

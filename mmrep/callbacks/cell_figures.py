@@ -10,7 +10,6 @@ from jaxtyping import Float64
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import WandbLogger
 
-from mmrep.cells import AUDITORY, VISUAL
 from mmrep.loggers import log_curves, log_figure
 from mmrep.plots.cell_selectivity import (
     Example,
@@ -46,12 +45,12 @@ class Finished(NamedTuple):
     arrays: Mapping[str, Any]
     rows: Sequence[Row]  # of all epochs
     thresholds: Sequence[Thresholds]  # for each normalisation
-    units: Mapping[str, int | None]  # examples, by class
+    examples: Mapping[str, Example | None]  # by class
 
 
 def show(trainer: Trainer, task: Any, finished: Finished) -> None:
     """Draws the figures and hands them, with W&B's charts, to the loggers."""
-    epoch, step, kind, bounded, arrays, rows, thresholds, units = finished
+    epoch, step, kind, bounded, arrays, rows, thresholds, examples = finished
     data, run = trainer.datamodule, Path(trainer.default_root_dir)
     network = f"{data.title}, validation; {type(task.net).__name__}"
     title = f"{network} after {epoch} epochs\n{bounded}"
@@ -90,7 +89,6 @@ def show(trainer: Trainer, task: Any, finished: Finished) -> None:
             title=f"{network}, {last}\n{bounded}",
             simulated=data.simulated,
         )
-    examples = _as_examples(data, arrays, units)
     figures["cell_selectivity_examples"] = plot_example_cells(
         examples,
         bounds[NORMALISATIONS.index("all")],
@@ -159,30 +157,3 @@ def _chart(
         log_curves(
             loggers, f"cell_selectivity/{name}", curves, rows_of, epoch=epoch, step=finished.step
         )
-
-
-def _as_examples(
-    data: Any, arrays: Mapping[str, Any], units: Mapping[str, int | None]
-) -> dict[str, Example | None]:
-    """Each class's cell with its responses by stimulus, and its information about each."""
-    published = NORMALISATIONS.index("all")
-    condition = data.condition(data.val_set.index)
-    examples: dict[str, Example | None] = {}
-    responses = iter(arrays["example_responses"].T)
-    for name, unit in units.items():
-        if unit is None:
-            examples[name] = None
-            continue
-        response = next(responses)
-        seen, heard = (
-            [
-                response[(shown & (data.val_set.label == stimulus)).numpy()]
-                for stimulus in range(len(data.class_names))
-            ]
-            for shown in (
-                condition == data.conditions.index(modality) for modality in ("visual", "auditory")
-            )
-        )
-        bits = arrays["information"][-1, :, published, :, unit]
-        examples[name] = Example(unit, seen, heard, bits[VISUAL], bits[AUDITORY])
-    return examples

@@ -19,14 +19,15 @@ from mmrep.cells import (
     AUDITORY,
     VISUAL,
     Layer,
+    examples_of,
     layers_of,
     measure,
     own_thresholds_of,
     require_conditions,
-    responses_of,
 )
 from mmrep.features import read_features
 from mmrep.files import whole_file, write_table
+from mmrep.plots.cell_selectivity import Example
 from mmrep.stats.cells import (
     CONSTANTS,
     NORMALISATIONS,
@@ -35,7 +36,6 @@ from mmrep.stats.cells import (
     Thresholds,
     cell_classes,
     count_classes,
-    example_cells,
 )
 from mmrep.stats.information import CELLS
 
@@ -133,15 +133,15 @@ class CellSelectivity(Callback):
             rank_zero_warn(f"cell_selectivity leaves out epoch {self.epoch}: {error}")
             return
         arrays, rows = self._concluded(data, layers, thresholds)
-        units: dict[str, int | None] = {}
+        examples: dict[str, Example | None] = {}
         if not training:
-            units = self._examples([*layers.values()][-1], thresholds)
-            shown = [unit for unit in units.values() if unit is not None]
-            responses = responses_of(pl_module, data, names[-1], shown)
+            bounds = thresholds[self.kind][NORMALISATIONS.index("all")]
+            found = examples_of(pl_module, data, names[-1], [*layers.values()][-1], bounds)
+            examples = found.cells
             arrays |= {
-                "example_classes": [name for name, unit in units.items() if unit is not None],
-                "example_units": np.array(shown, dtype=np.int64),
-                "example_responses": responses.numpy(),
+                "example_classes": [name for name, cell in examples.items() if cell is not None],
+                "example_units": np.array(found.units, dtype=np.int64),
+                "example_responses": found.responses.numpy(),
             }
         if not trainer.is_global_zero:
             return
@@ -159,7 +159,7 @@ class CellSelectivity(Callback):
         if not training:  # to draw takes longer than all else
             finished = Finished(
                 self.epoch, self.step, self.kind, self._title_of_thresholds(), arrays, rows,
-                thresholds[self.kind], units,
+                thresholds[self.kind], examples,
             )  # fmt: skip
             show(trainer, pl_module, finished)
 
@@ -229,19 +229,6 @@ class CellSelectivity(Callback):
             for kind, bounds in thresholds.items()
         ]
         return arrays, rows
-
-    def _examples(
-        self, last: Layer, thresholds: Mapping[str, list[Thresholds]]
-    ) -> dict[str, int | None]:
-        """Of the last layer, by the published normalisation."""
-        published = NORMALISATIONS.index("all")
-        return example_cells(
-            last.information[VISUAL, published],
-            last.information[AUDITORY, published],
-            last.mean_response[VISUAL],
-            last.mean_response[AUDITORY],
-            thresholds[self.kind][published],
-        )
 
     def _title_of_thresholds(self) -> str:
         which = {

@@ -80,11 +80,11 @@ def plot_counts_by_network(
                              yerr=deviations, color=COLOURS[name], label=name,
                              error_kw={"elinewidth": 0.8})  # fmt: skip
                 axes.set_xticks(places, list(networks))
-                axes.set_ylim(bottom=0)
                 if i == 0:
                     axes.set_title(panel)
             panels[i, 0].set_ylabel(f"{row}\ncells")
             panels[i, 0].yaxis.set_major_locator(MaxNLocator(integer=True))
+        panels[0, 0].set_ylim(bottom=0)  # the axes share it, so only when all is drawn
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
         figure.suptitle(title, fontsize="medium", x=0.02, ha="left")
@@ -113,7 +113,7 @@ def plot_cells_by_layer(
                               linestyle=line, marker="o", capsize=2)  # fmt: skip
             axes.set(title=row, xlabel="layer of the encoder", ylabel="consistent cells")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.set_ylim(bottom=0)
+        panels[0, 0].set_ylim(bottom=0)
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
         figure.suptitle(title, fontsize="medium", x=0.02, ha="left")

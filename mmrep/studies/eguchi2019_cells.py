@@ -9,22 +9,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float64
-from rich.box import SIMPLE
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from mmrep import cells
-from mmrep.cells import AUDITORY, VISUAL, layers_of, measure
+from mmrep.cells import (
+    AUDITORY,
+    VISUAL,
+    examples_of,
+    layers_of,
+    measure,
+    own_thresholds_of,
+)
 from mmrep.files import whole_file, write_table
 from mmrep.loggers import write_figure
+from mmrep.plots.cell_selectivity import plot_example_cells
 from mmrep.plots.eguchi2019_cells import (
     plot_cells_by_layer,
     plot_counts_by_network,
     plot_information_by_pairing,
 )
 from mmrep.runs import load_run, read_facts
-from mmrep.screen import short
+from mmrep.screen import print_columns, short
 from mmrep.stats import information
 from mmrep.stats.cells import (
     CONSTANTS,
@@ -91,14 +96,17 @@ def report_cells(
         measured[kind].append(
             kept_measured(folder, checkpoint=checkpoint, positive_only=positive_only)
         )
-    facts = read_facts(jobs[0][1])["data"]
+    first = read_facts(jobs[0][1])
+    facts, epochs = first["data"], first["epochs"]
     kinds = _kinds_of_threshold(threshold, facts, measured)
     counts = {of: _counts(networks, measured, of) for of in kinds}
     chosen = kinds[0]
     folder = study / "analysis" / name
     _write_tables(folder, name, counts, measured, facts["source"])
     _print_counts(counts[chosen], chosen, facts)
-    _draw(study, name, counts[chosen], measured, chosen, facts)
+    _draw(
+        study, name, counts[chosen], measured, facts, how=f"{epochs} epochs; thresholds: {chosen}"
+    )
     tests = tests_of(counts[chosen])
     write_tests(folder / "tests.csv", tests)
     print_tests(tests)
@@ -117,8 +125,6 @@ def report_cells(
     figures = sorted(study.glob(f"figures/{name}*.png"))
     print(f"figures  {', '.join(short(figure) for figure in figures)}")
     print(f"numbers  {short(path)} and the tables beside it")
-    example = next(iter(networks.get(REFERENCE, networks[jobs[0][0]]).values()))
-    print(f"Figure 3 python analyze.py analysis=cell_selectivity runs={short(example)}")
 
 
 def kept_measured(folder: Path, *, checkpoint: str, positive_only: bool) -> Measured:
@@ -161,21 +167,28 @@ def _kinds_of_threshold(
     return sorted(names, key=lambda name: name != asked) if asked else names
 
 
+def _bounds(of: str, measured: Mapping[Kind, Sequence[Measured]]) -> list[Thresholds]:
+    """The thresholds of all networks, for each normalisation; none where each has its own."""
+    if of == "constants":
+        return [CONSTANTS] * len(NORMALISATIONS)
+    if of == "self":
+        return []
+    last = np.stack([one.after[-1] for one in measured[REFERENCE]])
+    return [
+        Thresholds(
+            *(
+                threshold(torch.from_numpy(last[:, shown, how].reshape(-1, 1)))
+                for shown in (VISUAL, AUDITORY)
+            )
+        )
+        for how in range(len(NORMALISATIONS))
+    ]
+
+
 def _counts(
     networks: Mapping[Kind, Networks], measured: Mapping[Kind, Sequence[Measured]], of: str
 ) -> dict[Kind, Counts]:
-    shared: list[Thresholds] = []
-    if of == "constants":
-        shared = [CONSTANTS] * len(NORMALISATIONS)
-    elif of == "reference":
-        last = np.stack([one.after[-1] for one in measured[REFERENCE]])
-        shared = [
-            Thresholds(
-                *(threshold(torch.from_numpy(last[:, shown, how].reshape(-1, 1)))
-                  for shown in (VISUAL, AUDITORY))
-            )
-            for how in range(len(NORMALISATIONS))
-        ]  # fmt: skip
+    shared = _bounds(of, measured)
     counts = {}
     for kind, runs in measured.items():
         by_when = []
@@ -263,28 +276,19 @@ def _paper(
 
 
 def _print_counts(counts: Mapping[Kind, Counts], of: str, facts: Mapping[str, Any]) -> None:
-    mark = ", simulated data" if facts["source"] == "simulated" else ""
-    table = Table(
-        title=f"{facts['name']}{mark}: cells of the last layer, thresholds: {of} (paper's one run)",
-        title_justify="left",
-        box=SIMPLE,  # narrow enough for a terminal
-    )
-    for column in ("network, pairs", "runs", "bins of", *published.CELL_CLASSES, "none"):
-        table.add_column(column, justify="left" if column == "network, pairs" else "right")
+    names = (*published.CELL_CLASSES, "none")
+    rows: list[tuple[str, ...]] = [("network, pairs", "runs", "range of bins", *names)]
     for kind, found in counts.items():
-        for j, how in enumerate(("all", "each")):
+        for j, how in enumerate(("of all units", "of each unit")):
             classes = found.after[:, -1, j]
-            cells_of = []
-            for name in (*published.CELL_CLASSES, "none"):
+            shown = []
+            for name in names:
                 mean, deviation = mean_and_deviation(classes[:, CELLS.index(name)])
-                cells_of.append(f"{mean:.1f}" + ("" if deviation is None else f"±{deviation:.1f}"))
-            if how == "all" and (paper := published.CELLS.get(kind)):
-                cells_of = [
-                    f"{cell} ({number})"
-                    for cell, number in zip(cells_of, (*paper, 64 - sum(paper)), strict=True)
-                ]
-            table.add_row(str(kind) if how == "all" else "", str(len(found.seeds)), how, *cells_of)
-    Console().print(table)
+                shown.append(f"{mean:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}"))
+            rows.append((str(kind), str(len(found.seeds)), how, *shown))
+    mark = ", simulated data" if facts["source"] == "simulated" else ""
+    print(f"\n{facts['name']}{mark}: cells of the last layer; thresholds: {of}")
+    print_columns(rows)
 
 
 def _draw(
@@ -292,14 +296,15 @@ def _draw(
     name: str,
     counts: Mapping[Kind, Counts],
     measured: Mapping[Kind, Sequence[Measured]],
-    of: str,
     facts: Mapping[str, Any],
+    *,
+    how: str,
 ) -> None:
     """Figures 2 and 4, and the consistent cells layer by layer."""
     simulated = facts["source"] == "simulated"
     numbers = sorted({len(found.seeds) for found in counts.values()})
     runs = f"runs: {'-'.join(map(str, sorted({numbers[0], numbers[-1]})))}"
-    title = f"{facts['name']}: thresholds: {of}; {runs}"
+    title = f"{facts['name']}: {how}; {runs}"
     pairings = {
         pairing: found
         for pairing in ("inconsistent", "consistent")
@@ -312,7 +317,7 @@ def _draw(
         }
         figure = plot_information_by_pairing(
             ranked,
-            title=f"{facts['name']}: cells of the last of 4 layers, by training; {runs}",
+            title=f"{facts['name']}: cells of the last of 4 layers; {how.split(';')[0]}; {runs}",
             simulated=simulated,
         )
         write_figure(study, f"{name}_information", figure)
@@ -348,6 +353,25 @@ def _draw(
             f"{name}_layers",
             plot_cells_by_layer(by_layer, title=title, simulated=simulated),
         )
+
+
+def _draw_examples(
+    study: Path, name: str, folder: Path, checkpoint: str, bounds: list[Thresholds], *, how: str
+) -> None:
+    """Figure 3, of one network."""
+    task, loaded = load_run(folder, checkpoint=checkpoint)
+    data: Any = loaded  # one of ours: title, class_names
+    layer = layers_of(task.net)[-1]
+    cells_of = measure(task, data, [layer])[layer]
+    published = (bounds or own_thresholds_of(cells_of))[NORMALISATIONS.index("all")]
+    figure = plot_example_cells(
+        examples_of(task, data, layer, cells_of, published).cells,
+        np.array(published),
+        data.class_names,
+        title=f"{data.title}: {folder.name}, {layer}\n{how}, one range for all units",
+        simulated=data.simulated,
+    )
+    write_figure(study, f"{name}_examples", figure)
 
 
 def _ranked(

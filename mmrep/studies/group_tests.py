@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mmrep.files import write_table
+from mmrep.screen import print_columns
 from mmrep.stats.group_tests import compare_groups, one_way_anova
 from mmrep.studies.statements import Statement
 
@@ -76,10 +77,8 @@ def print_tests(rows: Sequence[GroupTest]) -> None:
             (row.about, row.of, row.test, f"{letter}({df}) = {row.statistic:.2f}",
              f"p = {row.p:.2g}", effect, paper)
         )  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print("\ntests of group means")
-    for line in lines:
-        print("  ".join(map(str.ljust, line, widths)).rstrip())
+    print_columns(lines)
 
 
 def above(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmrep.files import write_table
+from mmrep.screen import print_columns
 
 VERDICTS = {True: "holds", False: "does not hold", None: ""}
 
@@ -41,10 +42,7 @@ def write_statements(path: Path, statements: Sequence[Statement]) -> None:
 def print_statements(statements: Sequence[Statement]) -> None:
     """A line for each number that the paper has too, or that a claim asks something of."""
     shown = [s for s in statements if s.paper is not None or s.holds is not None]
-    rows = [(VERDICTS[s.holds], s.of, s.about, _numbers_of(s)) for s in shown]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:  # no table: it would break the lines
-        print("  ".join(map(str.ljust, row, widths)).rstrip())
+    print_columns([(VERDICTS[s.holds], s.of, s.about, _numbers_of(s)) for s in shown])
     judged = [s.holds for s in statements if s.holds is not None]
     print(f"{sum(judged)} of {len(judged)} statements hold")
 
