@@ -23,16 +23,17 @@ def main(cfg: DictConfig) -> float:
     check_training(cfg, multirun=HydraConfig.get().mode == RunMode.MULTIRUN)
     if runs.is_done_as_asked(folder, cfg):
         screen.say_skipped(folder)
+        score = float(runs.read_facts(folder)["scores"][cfg.monitor.name])
     else:
-        train(cfg, folder)
+        score = train(cfg, folder)
     for single, inside in replicas.taken_apart(cfg, folder):
         with runs.moved_to(inside):
             train(single, inside)  # no epoch is left: it is validated and analysed
-    return float(runs.read_facts(folder)["scores"][cfg.monitor.name])
+    return score
 
 
-def train(cfg: DictConfig, folder: Path) -> None:
-    """Trains one network, or replicas as one, and leaves the run in its folder."""
+def train(cfg: DictConfig, folder: Path) -> float:
+    """Trains one network, or replicas as one, and leaves the run in its folder; the score."""
     seed_everything(cfg.seed, verbose=False)
     callbacks = dict(cfg.callbacks)
     if replicas.number_of(cfg) > 1:
@@ -59,6 +60,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         record.update(data=data.facts(), scores=scores, **ran)
     record.finish()
     screen.say_finished(folder, loggers)
+    return scores[cfg.monitor.name]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Which weights a run keeps."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,10 @@ class Checkpoints(Checkpoint):
         self.best = score if is_best else self.best  # before saving, so that a resumed run knows
         self.logged = {name: float(x) for name, x in trainer.callback_metrics.items()}
         _save(trainer, "last")
-        if is_best:
-            _save(trainer, "best")
+        if is_best and trainer.is_global_zero:  # the file just written: it holds the same
+            folder = Path(trainer.default_root_dir) / "checkpoints"
+            with whole_file(folder / "best.ckpt") as part:
+                shutil.copyfile(folder / "last.ckpt", part)
         if self.every is not None and epoch % self.every == 0:
             _save(trainer, f"epoch={epoch:03d}")
 

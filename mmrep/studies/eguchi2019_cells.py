@@ -80,7 +80,7 @@ def report_cells(
     threshold: str | None,
     positive_only: bool,
 ) -> None:
-    """Counts of cells, ranked information, tests and the paper's statements.
+    """Counts of cells, ranked information, examples, tests and the paper's statements.
 
     `threshold` says above what bits a cell is selective: `constants`, the paper's, on real MNIST
     and FSDD alone; `reference`, the 80th percentiles of all 4-layer networks trained on consistent
@@ -104,9 +104,10 @@ def report_cells(
     folder = study / "analysis" / name
     _write_tables(folder, name, counts, measured, facts["source"])
     _print_counts(counts[chosen], chosen, facts)
-    _draw(
-        study, name, counts[chosen], measured, facts, how=f"{epochs} epochs; thresholds: {chosen}"
-    )
+    how = f"{epochs} epochs; thresholds: {chosen}"
+    _draw(study, name, counts[chosen], measured, facts, how=how)
+    example = next(iter(networks.get(REFERENCE, networks[jobs[0][0]]).values()))
+    _draw_examples(study, name, example, checkpoint, _bounds(chosen, measured), how=how)
     tests = tests_of(counts[chosen])
     write_tests(folder / "tests.csv", tests)
     print_tests(tests)
