@@ -29,18 +29,19 @@ def main(cfg: DictConfig) -> float:
     for single, inside in replicas.taken_apart(cfg, folder):
         with runs.moved_to(inside):
             train(single, inside)  # no epoch is left: it is validated and analysed
+    runs.finish(folder)
     return score
 
 
 def train(cfg: DictConfig, folder: Path) -> float:
     """Trains one network, or replicas as one, and leaves the run in its folder; the score."""
     seed_everything(cfg.seed, verbose=False)
-    callbacks = dict(cfg.callbacks)
     if replicas.number_of(cfg) > 1:
         data, task = replicas.together(cfg)
-        callbacks = {name: callbacks[name] for name in replicas.ALONG if name in callbacks}
+        callbacks = replicas.along(cfg)
     else:
         data, task = instantiate(cfg.data), instantiate(cfg.model)
+        callbacks = dict(cfg.callbacks)
     if cfg.weights:
         runs.load_checkpoint(task, cfg.weights)
     along = [instantiate(callback) for callback in callbacks.values()]
@@ -58,7 +59,8 @@ def train(cfg: DictConfig, folder: Path) -> float:
         ran = runs.what_ran(trainer, task)
         scores = runs.validate(trainer, task, data, folder, cfg.checkpoint.use)
         record.update(data=data.facts(), scores=scores, **ran)
-    record.finish()
+    if replicas.number_of(cfg) == 1:
+        runs.finish(folder)
     screen.say_finished(folder, loggers)
     return scores[cfg.monitor.name]
 

@@ -1,6 +1,6 @@
 """What the cells of a network's layers tell of its validation samples, on any number of ranks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from mmrep.stats.cells import (
     own_thresholds,
 )
 
+EXAMPLE_COLUMNS = ("class", "unit", "modality")  # then the stimuli
 VISUAL, AUDITORY = SHOWN.index("visual"), SHOWN.index("auditory")
 
 
@@ -148,6 +149,18 @@ def examples_of(
         for cell, unit in chosen.items()
     }
     return Examples(cells, units, responses)
+
+
+def example_rows(
+    examples: Mapping[str, Example | None],
+) -> list[tuple[str, int, str, *tuple[float, ...]]]:
+    """The table beside Figure 3: class, unit, modality, and the bits about each stimulus."""
+    return [
+        (name, example.unit, modality, *bits.tolist())
+        for name, example in examples.items()
+        if example is not None
+        for modality, bits in (("visual", example.visual), ("auditory", example.auditory))
+    ]
 
 
 def _responses(

@@ -90,13 +90,13 @@ def check_training(config: DictConfig, *, multirun: bool) -> None:
             raise ValueError(f"choose a {group}: python train.py {group}=NAME, NAME one of {names}")
     if not (isinstance(config.seed, int) and 0 <= config.seed < 2**32):
         raise ValueError(f"seed={config.seed} is not a whole number from 0 to {2**32 - 1}")
-    distributed = OmegaConf.select(config, "trainer.strategy") == "ddp"
-    if distributed and OmegaConf.select(config, "model.net.replicas", default=1) > 1:
+    several = OmegaConf.select(config, "model.net.replicas", default=1) > 1
+    if several and config.trainer.devices != 1:
         raise ValueError(
-            f"model.net.replicas={config.model.net.replicas} are trained on one device: choose "
-            "trainer=cpu or trainer=gpu"
+            f"model.net.replicas={config.model.net.replicas} are trained on one device, and "
+            f"trainer.devices={config.trainer.devices}: choose trainer=cpu or trainer=gpu"
         )
-    if multirun and distributed:
+    if multirun and OmegaConf.select(config, "trainer.strategy") == "ddp":
         raise ValueError(
             "trainer.strategy=ddp starts each rank with the same command line, so each would run "
             "the whole sweep: give each job one device (trainer=cpu or trainer=gpu), or train one "

@@ -71,12 +71,14 @@ def _readings(
     seen: dict[str, Tensor],
 ) -> Iterator[Reading]:
     dataset: Any = loader.dataset  # one of ours: prepare
-    decoded = any(name.split(".")[0] in ("logits", "head") for name in layers)
     dtype = next(net.parameters()).dtype
     for batch in loader:
+        seen.clear()
         batch = dataset.prepare(Batch(*(_to(part, task.device) for part in batch)))
         features = net.features(_as(dtype, batch.inputs))
-        seen |= {"features": features} | ({"logits": net.head(features)} if decoded else {})
+        seen |= {"features": features}
+        if not set(layers) <= seen.keys():  # what the body alone does not give
+            seen["logits"] = net.head(features)
         yield Reading(batch, {name: seen[name] for name in layers})
 
 

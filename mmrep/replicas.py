@@ -55,8 +55,16 @@ def together(config: DictConfig) -> tuple[SideBySide, LightningModule]:
     return SideBySide([instantiate(single.data) for single in singles]), task
 
 
+def along(config: DictConfig) -> dict[str, DictConfig]:
+    """The callbacks that go along with the training of all; says which do not."""
+    apart = [name for name in config.callbacks if name not in ALONG]
+    if apart:
+        print(f"{', '.join(apart)}: of each replica alone, when all are trained")
+    return {name: config.callbacks[name] for name in ALONG if name in config.callbacks}
+
+
 def taken_apart(config: DictConfig, folder: Path) -> Iterator[tuple[DictConfig, Path]]:
-    """Each replica's configuration and its run's folder below `folder`, but those that are done.
+    """Each replica's configuration and its run's folder in `replicas/`, but those that are done.
 
     It holds what a run has left when all its epochs are done: train it with resume=true, which the
     configuration says, and it is validated, analysed and finished. A single network is not taken
@@ -65,7 +73,7 @@ def taken_apart(config: DictConfig, folder: Path) -> Iterator[tuple[DictConfig, 
     number = number_of(config)
     for replica in range(number) if number > 1 else ():
         single = alone(config, replica)
-        inside = folder / f"seed-{single.seed}"
+        inside = folder / "replicas" / f"seed-{single.seed}"
         if not is_done(inside):
             _write(single, replica, folder, inside)
             single.resume = True

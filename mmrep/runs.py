@@ -172,6 +172,12 @@ def asked_for(config: DictConfig) -> dict[str, Any]:
     return asked | {"data_dir": config.data_dir}  # which the environment may set
 
 
+@rank_zero_only
+def finish(folder: Path) -> None:
+    """Says that a run is whole; of replicas, once each has a whole run of its own."""
+    (folder / "DONE").touch()
+
+
 def is_done(folder: Path) -> bool:
     return (folder / "DONE").exists()
 
@@ -256,11 +262,6 @@ class RunRecord:
         with whole_file(self.folder / "run.json") as part:
             part.write_text(json.dumps(self.facts, indent=1) + "\n")
 
-    @rank_zero_only
-    def finish(self) -> None:
-        """Says that the run is whole."""
-        (self.folder / "DONE").touch()
-
 
 @contextmanager
 def recorded(folder: Path, config: DictConfig) -> Iterator[RunRecord]:
@@ -286,7 +287,7 @@ def recorded(folder: Path, config: DictConfig) -> Iterator[RunRecord]:
 
 def _clear(folder: Path) -> None:
     """Removes what an unfinished run left that is not gone on with, lest the two be mixed."""
-    for name in ("checkpoints", "analysis", "figures"):
+    for name in ("checkpoints", "analysis", "figures", "replicas"):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
@@ -311,8 +312,10 @@ def moved_to(folder: Path) -> Iterator[None]:
     before = runtime.output_dir
     with read_write(runtime), open_dict(runtime):
         runtime.output_dir = str(folder)
-        yield
-        runtime.output_dir = before
+        try:
+            yield
+        finally:
+            runtime.output_dir = before
 
 
 def run_folders(runs: str | Sequence[str]) -> list[Path]:

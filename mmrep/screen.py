@@ -64,8 +64,11 @@ def say_swept(folder: Path, analysis: str) -> None:
         log = job / "train.log"
         why = "its train.log says why" if log.exists() and log.stat().st_size else "interrupted"
         print(f"not done {short(job)}: {why}")
-    if any(any(job.glob("wandb/offline-run-*")) for job in jobs):
-        print(f"W&B      offline; send all with: wandb sync {short(folder)}/*/wandb/offline-run-*")
+    offline = {run.parent for job in jobs for run in job.glob("**/wandb/offline-run-*")}
+    if offline:
+        depths = {len(place.relative_to(folder).parts) - 1 for place in offline}
+        found = " ".join(f"{short(folder)}/{'*/' * n}wandb/offline-run-*" for n in sorted(depths))
+        print(f"W&B      offline; send all with: wandb sync {found}")
     print(f"{analysis:8} python analyze.py analysis={analysis} runs={short(folder)}")
 
 

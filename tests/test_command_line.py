@@ -69,7 +69,7 @@ def refusal(
         ),
         (
             ["model=av_mixed", "model.net.replicas=2", "trainer=ddp"],
-            r"model\.net\.replicas=2 are trained on one device: choose trainer=cpu",
+            r"model\.net\.replicas=2 are trained on one device, and .*: choose trainer=cpu",
         ),
         (
             ["model=av_mixed", "model.net.replicas=2", "checkpoint=best"],

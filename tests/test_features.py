@@ -34,6 +34,30 @@ def test_gives_layers_of_every_sample_in_order() -> None:
     assert not read["features"].requires_grad
 
 
+def test_gives_layers_that_only_the_head_runs() -> None:
+    net, data = task(), Points(10, seed=0)
+    data.setup("fit")
+    for layers in (["head"], ["head", "body.0"], ["features"]):
+        with read_features(net, data.val_dataloader(), layers) as readings:
+            parts = list(readings)
+        assert all(set(part.layers) == set(layers) for part in parts)
+    with read_features(net, data.val_dataloader(), ["head", "logits"]) as readings:
+        assert all(torch.equal(*part.layers.values()) for part in readings)
+
+
+def test_in_double_precision_rows_do_not_depend_on_their_batch() -> None:
+    net, read = task(), []
+    for batch_size in (1, 10, 101):
+        data = Points(batch_size, seed=0)
+        data.setup("fit")
+        with read_features(net, data.val_dataloader(), double=True) as readings:
+            read.append(torch.cat([part.layers["features"] for part in readings]))
+    assert read[0].dtype == torch.float64
+    assert next(net.parameters()).dtype == torch.float32  # it is a copy that is read
+    for features in read[1:]:
+        assert_close(features, read[0], atol=1e-15, rtol=1e-15)
+
+
 def test_restores_mode_random_state_gradients_and_hooks() -> None:
     net, data = task(), Points(10, seed=0)
     data.setup("fit")

@@ -21,8 +21,8 @@ def test_replicas_are_written_as_the_runs_they_would_have_been(store: Path) -> N
     together = (*TRAINING, "model.net.replicas=2", "seed=5", f"hydra.run.dir={outputs}/all")
     printed = run(store, "train.py", *together)
     for seed in (5, 6):
-        assert f"all/seed-{seed}/run.json" in printed
-        alone, replica = outputs / f"alone-{seed}", outputs / "all" / f"seed-{seed}"
+        assert f"all/replicas/seed-{seed}/run.json" in printed
+        alone, replica = outputs / f"alone-{seed}", outputs / "all" / "replicas" / f"seed-{seed}"
         run(store, "train.py", *TRAINING, f"seed={seed}", f"hydra.run.dir={alone}")
         for name in ("init", "last"):
             expected, found = (
@@ -45,9 +45,10 @@ def test_replicas_are_written_as_the_runs_they_would_have_been(store: Path) -> N
         assert files[1] == files[0] - {"checkpoints/best.ckpt"}
         assert (replica / "DONE").exists()
     assert [folder.name for folder in run_folders(str(outputs / "all"))] == ["seed-5", "seed-6"]
-    # one that was lost is written anew; what is done stays
-    (outputs / "all" / "seed-6" / "DONE").unlink()
-    printed = run(store, "train.py", *together)
-    assert "all is DONE already" in printed
-    assert "all/seed-6/run.json" in printed
-    assert "all/seed-5" not in printed
+    # what was interrupted between the first and the second is gone on with
+    for lost in (outputs / "all", outputs / "all" / "replicas" / "seed-6"):
+        (lost / "DONE").unlink()
+    printed = run(store, "train.py", *together, "resume=true")
+    assert "all/replicas/seed-6/run.json" in printed
+    assert "all/replicas/seed-5" not in printed
+    assert (outputs / "all" / "DONE").exists()

@@ -10,6 +10,7 @@ from jaxtyping import Float64
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import WandbLogger
 
+from mmrep.cells import EXAMPLE_COLUMNS, example_rows
 from mmrep.loggers import log_curves, log_figure
 from mmrep.plots.cell_selectivity import (
     Example,
@@ -25,6 +26,8 @@ COLUMNS = (
     "epoch",
     "layer",
     "normalisation",
+    "terms",  # of the information: positive, or all
+    "reference",  # run whose thresholds are among those below, if any
     "threshold",
     *Thresholds._fields,
     *SELECTIVE,
@@ -138,20 +141,11 @@ def _chart(
             [COLUMNS, *(tuple(row[c] for c in COLUMNS) for row in by_layer)],
         ),
     }
-    told = {
-        (name, example.unit, modality): bits
-        for name, example in examples.items()
-        if example is not None
-        for modality, bits in (("visual", example.visual), ("auditory", example.auditory))
-    }
-    if told:
+    if told := example_rows(finished.examples):
         digits = list(range(len(arrays["stimuli"])))
         charts["examples"] = (
-            {" ".join(map(str, key)): (digits, bits) for key, bits in told.items()},
-            [
-                ("class", "unit", "modality", *arrays["stimuli"]),
-                *((*key, *bits) for key, bits in told.items()),
-            ],
+            {f"{name} {unit} {modality}": (digits, bits) for name, unit, modality, *bits in told},
+            [EXAMPLE_COLUMNS + tuple(arrays["stimuli"]), *told],
         )
     for name, (curves, rows_of) in charts.items():
         log_curves(

@@ -17,8 +17,10 @@ from torch import Tensor
 from mmrep.callbacks.cell_figures import COLUMNS, Finished, Row, chosen_rows, show
 from mmrep.cells import (
     AUDITORY,
+    EXAMPLE_COLUMNS,
     VISUAL,
     Layer,
+    example_rows,
     examples_of,
     layers_of,
     measure,
@@ -58,8 +60,9 @@ class CellSelectivity(Callback):
     `positive_only` is explained at `information_from_counts`.
 
     Writes `analysis/cell_selectivity/epoch=050.npz` and `cell_selectivity.csv`, in which rows of
-    other epochs stay, logs the numbers of the last layer, and at the end draws
-    `figures/cell_selectivity.png` and beside it `_counts`, `_epochs` and `_examples`.
+    other epochs stay where they were measured alike, and logs the numbers of the last layer; at the
+    end also `examples.csv`, and draws `figures/cell_selectivity.png` and beside it `_counts`,
+    `_epochs` and `_examples`.
     """
 
     def __init__(
@@ -99,12 +102,13 @@ class CellSelectivity(Callback):
                     f"of {ours['source']} {ours['name']}: bits compare on the same data alone"
                 )
             self.kinds.insert(0, "reference")
-        if data.name == "mnist_fsdd" and not data.simulated:
+        if data.name == "mnist_fsdd" and not data.simulated and self.positive_only:
             self.kinds.insert(0, "constants")
         elif self.threshold == "constants":
             raise ValueError(
-                f"threshold='constants' on {data.title}: the paper's numbers hold on real "
-                "mnist_fsdd alone; choose threshold=self, or reference=RUN of the same data"
+                f"threshold='constants' on {data.title}, positive_only={self.positive_only}: the "
+                "paper's numbers are of positive terms on real mnist_fsdd alone; choose "
+                "threshold=self, or reference=RUN of the same data"
             )
         self.kind = self.threshold or self.kinds[0]
         names = self._names(pl_module.net)
@@ -157,6 +161,11 @@ class CellSelectivity(Callback):
             numbers = self._numbers(rows, names[-1])
             logger.log_metrics({"epoch": trainer.current_epoch} | numbers, self.step)
         if not training:  # to draw takes longer than all else
+            write_table(
+                folder / "examples.csv",
+                EXAMPLE_COLUMNS + tuple(data.class_names),
+                example_rows(examples),
+            )
             finished = Finished(
                 self.epoch, self.step, self.kind, self._title_of_thresholds(), arrays, rows,
                 thresholds[self.kind], examples,
@@ -217,7 +226,14 @@ class CellSelectivity(Callback):
             "thresholds": np.array([*thresholds.values()]),  # kinds, normalisations, modalities
         }
         rows = [
-            {"epoch": self.epoch, "layer": layer, "normalisation": how, "threshold": kind}
+            {
+                "epoch": self.epoch,
+                "layer": layer,
+                "normalisation": how,
+                "terms": "positive" if self.positive_only else "all",
+                "reference": "" if self.reference is None else self.reference_name,
+                "threshold": kind,
+            }
             | bounds[j]._asdict()
             | dict(zip(CELLS, counts[kind][i][j].tolist(), strict=True))
             | {
@@ -261,12 +277,15 @@ def _stacked(layers: Sequence[Tensor], fill: float = torch.nan) -> np.ndarray:
 
 
 def _with_other_epochs(path: Path, epoch: int, rows: Sequence[Row]) -> list[Row]:
-    """`rows` of this epoch among those of the file, which lose what they had of it."""
+    """`rows` of this epoch among those of the file that were measured alike; the others go."""
     earlier: list[Row] = []
     if path.exists():
         with path.open(newline="") as file:
             earlier = [_numbers_of(row) for row in csv.DictReader(file)]
-    others = [row for row in earlier if row["epoch"] != epoch]
+    alike = [
+        row for row in earlier if all(row[key] == rows[0][key] for key in ("terms", "reference"))
+    ]
+    others = [row for row in alike if row["epoch"] != epoch]
     return sorted([*others, *rows], key=lambda row: int(row["epoch"]))
 
 

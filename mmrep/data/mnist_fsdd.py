@@ -5,6 +5,7 @@ Digit Dataset: Jackson et al., https://github.com/Jakobovski/free-spoken-digit-d
 4.0. A person's own recordings, called `DIGIT_SPEAKER_TAKE.wav`, can lie beside FSDD's.
 """
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ VALIDATION_BATCH = 500  # samples read at a time where nothing is learnt
 SIMULATED_VAL = 50  # images of each digit set aside as the simulated set's test file
 SIMULATION_SEED = 0  # the simulated speakers have spoken once, whatever the run's seed
 
-# Numbers that begin the seeds of independent draws: another option must not change the other draws.
+# Numbers behind the run's in the seeds of draws, so that one option does not change other draws.
 HELD_OUT, TRAIN_IMAGES, VAL_IMAGES, PARTNERS, SHUFFLE, SIMULATED_SPLIT = range(6)
 
 ALLOWED = {
@@ -128,7 +129,9 @@ class Pairs(InMemory):
         }
         return Batch(inputs, self.label[chosen], self.index[chosen])
 
-    def condition(self, index: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
+    def condition(
+        self, index: Int64[Tensor, "*replicas batch"]
+    ) -> Int64[Tensor, "*replicas batch"]:
         """What each sample of this set shows, as a place in `CONDITIONS`."""
         return (index - self.first) // len(self.take)
 
@@ -231,7 +234,7 @@ class MNISTFSDD(InMemoryDataModule):
         self.train_per_digit, self.val_per_digit = train_per_digit, val_per_digit
         self.speakers, self.val_takes, self.takes = [*speakers], val_takes, takes
         self.auditory_image, self.auditory_scale = auditory_image, auditory_scale
-        self.steps_per_execution, self.announced = steps_per_execution, False
+        self.steps_per_execution = steps_per_execution
         self.root, self.release, self.archive = data_folder(data_dir), MNIST, FSDD
         self.simulated = source == "simulated" or (
             source == "auto" and data_dir is None and bool(self._missing())
@@ -245,12 +248,7 @@ class MNISTFSDD(InMemoryDataModule):
 
     def prepare_data(self) -> None:
         if self.simulated:
-            if not self.announced:
-                self.announced = True
-                print(
-                    "Spoken digits are simulated and written ones are scikit-learn's (the real "
-                    f"sets would lie in {self.root}/mnist and {self.root}/{FSDD_FOLDERS[0]})"
-                )
+            _announce(self.root)
             return
         try:
             self._fetch()
@@ -464,6 +462,14 @@ class MNISTFSDD(InMemoryDataModule):
         if self.pairing == "inconsistent" and self.inconsistent == "shuffle":
             return self._random(SHUFFLE).permutation(take)
         return take
+
+
+@functools.cache  # once in a process, which may read many runs
+def _announce(root: Path) -> None:
+    print(
+        "Spoken digits are simulated and written ones are scikit-learn's (the real sets would lie "
+        f"in {root}/mnist and {root}/{FSDD_FOLDERS[0]})"
+    )
 
 
 def _by_digit(

@@ -84,6 +84,8 @@ class _BatchesTogether(Sampler[list[int]]):
 
 def _together(loaders: Sequence[DataLoader[Batch]]) -> DataLoader[Batch]:
     sets: Any = [one.dataset for one in loaders]
+    if len(sizes := {len(one) for one in sets}) > 1:
+        raise ValueError(f"sets of {sorted(sizes)} samples cannot be read side by side")
     return loader(_Together(sets), _BatchesTogether([one.sampler for one in loaders]))
 
 

@@ -92,25 +92,25 @@ def plot_counts_by_network(
 
 
 def plot_cells_by_layer(
-    counts: Mapping[str, Sequence[Float[np.ndarray, "networks 2 5"]]],
+    counts: Mapping[tuple[int, str], Sequence[Float[np.ndarray, "networks 2 5"]]],
     *,
     title: str,
     simulated: bool,
 ) -> Figure:
-    """Consistent cells of each layer of an encoder, by network: mean and deviation (ddof 1)."""
+    """Consistent cells of each layer, by depth and pairing: mean and deviation (ddof 1)."""
     width, height = panels_size(1, len(RANGES))
     consistent = CELLS.index("consistent")
     with styled_panels(1, len(RANGES), width, height, simulated=simulated) as (figure, panels):
         for i, (axes, row) in enumerate(zip(panels[0], RANGES, strict=True)):
-            for k, (name, layers) in enumerate(counts.items()):
+            for (depth, pairing), layers in counts.items():
                 places = np.arange(1, len(layers) + 1)
                 means = [of[:, i, consistent].mean() for of in layers]
                 deviations = [
                     of[:, i, consistent].std(ddof=1) if len(of) > 1 else 0 for of in layers
                 ]
-                line = "-" if k % 2 == 0 else "--"  # consistent and inconsistent pairs in turn
-                axes.errorbar(places, means, deviations, label=name, color=f"C{k // 2}",
-                              linestyle=line, marker="o", capsize=2)  # fmt: skip
+                axes.errorbar(places, means, deviations, label=f"{depth} layers, {pairing}",
+                              color=f"C{depth - 1}", linestyle=LOOKS[pairing]["linestyle"],
+                              marker="o", capsize=2)  # fmt: skip
             axes.set(title=row, xlabel="layer of the encoder", ylabel="consistent cells")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[0, 0].set_ylim(bottom=0)

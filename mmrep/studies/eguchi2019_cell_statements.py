@@ -22,7 +22,7 @@ NEAR_ZERO = 3  # cells of 64 that "near 0" means; the paper's own run has 0 to 2
 RANGES = dict(zip(NORMALISATIONS, ("one range for all", "each unit's range"), strict=True))
 
 
-def tests_of(counts: Mapping[Kind, Any]) -> list[GroupTest]:
+def group_tests_of(counts: Mapping[Kind, Any]) -> list[GroupTest]:
     """Of the number of consistent cells, by both ranges, where there are runs enough."""
     rows: list[GroupTest] = []
     for how, words in RANGES.items():
@@ -116,9 +116,10 @@ def _claims(counts: Mapping[Kind, Any]) -> Iterator[Statement]:
         if len(enough) > 1:
             found = anova("", "", [cells[kind] for kind in enough])
             about = f"4B. consistent cells, {words}: F of depth"
+            holds = None if np.isnan(found.p) else found.p < PAPER_P
             paper = 156.24 if how == "all" and len(enough) == 4 else None
             yield Statement(about, "consistent pairs", paper, found.statistic, None,
-                            f"p < {PAPER_P:g}", found.p < PAPER_P)  # fmt: skip
+                            f"p < {PAPER_P:g}", holds)  # fmt: skip
         if DEEP in cells and TWO_STAGE in cells:
             about = f"4C. consistent cells, {words}: mixed above two-stage"
             yield above(about, str(DEEP), cells[DEEP], cells[TWO_STAGE], PAPER_P)

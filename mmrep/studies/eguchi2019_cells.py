@@ -14,7 +14,9 @@ from rich.progress import track
 from mmrep import cells
 from mmrep.cells import (
     AUDITORY,
+    EXAMPLE_COLUMNS,
     VISUAL,
+    example_rows,
     examples_of,
     layers_of,
     measure,
@@ -22,14 +24,16 @@ from mmrep.cells import (
 )
 from mmrep.files import whole_file, write_table
 from mmrep.loggers import write_figure
+from mmrep.networks import autoencoder
 from mmrep.plots.cell_selectivity import plot_example_cells
 from mmrep.plots.eguchi2019_cells import (
     plot_cells_by_layer,
     plot_counts_by_network,
     plot_information_by_pairing,
 )
-from mmrep.runs import load_run, read_facts
+from mmrep.runs import epochs_of, load_checkpoint, load_run, read_facts
 from mmrep.screen import print_columns, short
+from mmrep.stats import cells as stats_cells
 from mmrep.stats import information
 from mmrep.stats.cells import (
     CONSTANTS,
@@ -43,17 +47,19 @@ from mmrep.stats.cells import (
 )
 from mmrep.stats.information import CELLS, threshold
 from mmrep.studies import eguchi2019_numbers as published
-from mmrep.studies.eguchi2019_cell_statements import statements_of, tests_of
+from mmrep.studies.eguchi2019_cell_statements import group_tests_of, statements_of
 from mmrep.studies.eguchi2019_runs import Kind, Networks, common_folder, networks_of
 from mmrep.studies.group_tests import mean_and_deviation, print_tests, write_tests
 from mmrep.studies.statements import print_statements, write_statements
 
 REFERENCE = Kind("mixed", 4, "consistent")  # whose 80th percentiles are everybody's thresholds
 THRESHOLDS = ("constants", "reference", "self")
-WHEN = {
-    "before": "init",
-    "after": "",
-}  # training; and which checkpoint that is, after: the one asked
+WHEN = ("before", "after")  # training
+WORDS = {  # of thresholds, for figures
+    "constants": "the published constants",
+    "reference": f"80th percentiles of all runs of {REFERENCE}",
+    "self": "80th percentiles of each network",
+}
 
 
 class Measured(NamedTuple):
@@ -96,19 +102,21 @@ def report_cells(
         measured[kind].append(
             kept_measured(folder, checkpoint=checkpoint, positive_only=positive_only)
         )
-    first = read_facts(jobs[0][1])
-    facts, epochs = first["data"], first["epochs"]
-    kinds = _kinds_of_threshold(threshold, facts, measured)
+    facts = read_facts(jobs[0][1])["data"]
+    kinds = _kinds_of_threshold(threshold, facts, measured, positive_only=positive_only)
     counts = {of: _counts(networks, measured, of) for of in kinds}
     chosen = kinds[0]
     folder = study / "analysis" / name
     _write_tables(folder, name, counts, measured, facts["source"])
     _print_counts(counts[chosen], chosen, facts)
-    how = f"{epochs} epochs; thresholds: {chosen}"
+    path = jobs[0][1] / "checkpoints" / f"{checkpoint}.ckpt"
+    epochs = epochs_of(torch.load(path, map_location="cpu", weights_only=True))
+    terms = "" if positive_only else "; all terms of equation 4"
+    how = f"{epochs} epochs; thresholds: {WORDS[chosen]}{terms}"
     _draw(study, name, counts[chosen], measured, facts, how=how)
     example = next(iter(networks.get(REFERENCE, networks[jobs[0][0]]).values()))
     _draw_examples(study, name, example, checkpoint, _bounds(chosen, measured), how=how)
-    tests = tests_of(counts[chosen])
+    tests = group_tests_of(counts[chosen])
     write_tests(folder / "tests.csv", tests)
     print_tests(tests)
     ranked = {
@@ -134,17 +142,18 @@ def kept_measured(folder: Path, *, checkpoint: str, positive_only: bool) -> Meas
     From `analysis/cells/CHECKPOINT.npz` where it has been done with these weights and options.
     """
     files = [folder / "checkpoints" / f"{name}.ckpt" for name in ("init", checkpoint)]
-    sources = [Path(module.__file__ or "") for module in (cells, information)]
+    modules = (cells, stats_cells, information, autoencoder)
+    sources = [Path(module.__file__ or "") for module in modules]
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (*files, *sources)]
     key = json.dumps([digests, positive_only])
     path = folder / "analysis" / "cells" / f"{checkpoint}.npz"
     if path.exists() and str((stored := np.load(path))["key"]) == key:
         return Measured(stored["layers"].tolist(), stored["before"], stored["after"])
     found = []
-    layers: list[str] = []
+    task, data = load_run(folder, checkpoint=checkpoint)
+    layers = layers_of(task.net)
     for name in ("init", checkpoint):
-        task, data = load_run(folder, checkpoint=name)
-        layers = layers_of(task.net)
+        load_checkpoint(task, folder / "checkpoints" / f"{name}.ckpt")
         of_layer = measure(task, data, layers, positive_only=positive_only)
         found.append(torch.stack([of_layer[layer].information for layer in layers]).numpy())
     with whole_file(path) as part:
@@ -153,16 +162,20 @@ def kept_measured(folder: Path, *, checkpoint: str, positive_only: bool) -> Meas
 
 
 def _kinds_of_threshold(
-    asked: str | None, facts: Mapping[str, Any], measured: Mapping[Kind, Sequence[Measured]]
+    asked: str | None,
+    facts: Mapping[str, Any],
+    measured: Mapping[Kind, Sequence[Measured]],
+    *,
+    positive_only: bool,
 ) -> list[str]:
     """Those that there are, the one that is asked for first."""
-    real = (facts["name"], facts["source"]) == ("mnist_fsdd", "real")
-    there = {"constants": real, "reference": REFERENCE in measured, "self": True}
+    known = positive_only and (facts["name"], facts["source"]) == ("mnist_fsdd", "real")
+    there = {"constants": known, "reference": REFERENCE in measured, "self": True}
     if asked is not None and not there.get(asked, False):
         allowed = ", ".join(name for name in THRESHOLDS if there[name])
         raise ValueError(
-            f"threshold={asked!r} is not one of {allowed}, which there are: constants hold on real "
-            f"mnist_fsdd alone, and the reference is {REFERENCE}"
+            f"threshold={asked!r} is not one of {allowed}, which there are: constants are of "
+            f"positive terms on real mnist_fsdd alone, and the reference is {REFERENCE}"
         )
     names = [name for name in THRESHOLDS if there[name]]
     return sorted(names, key=lambda name: name != asked) if asked else names
@@ -337,14 +350,11 @@ def _draw(
         if kind.pairing == "consistent" and (kind.framework != "mixed" or kind.depth == 4)
     }
     panels |= {"frameworks, consistent pairs": frameworks}
-    figure = plot_counts_by_network(
-        {panel: networks for panel, networks in panels.items() if networks},
-        title=title,
-        simulated=simulated,
-    )
-    write_figure(study, f"{name}_counts", figure)
+    if panels := {panel: networks for panel, networks in panels.items() if networks}:
+        figure = plot_counts_by_network(panels, title=title, simulated=simulated)
+        write_figure(study, f"{name}_counts", figure)
     by_layer = {
-        str(kind): [found.after[:, layer] for layer in range(found.after.shape[1])]
+        (kind.depth, kind.pairing): [found.after[:, i] for i in range(found.after.shape[1])]
         for kind, found in counts.items()
         if found.after.shape[1] > 1
     }
@@ -365,8 +375,14 @@ def _draw_examples(
     layer = layers_of(task.net)[-1]
     cells_of = measure(task, data, [layer])[layer]
     published = (bounds or own_thresholds_of(cells_of))[NORMALISATIONS.index("all")]
+    examples = examples_of(task, data, layer, cells_of, published).cells
+    write_table(
+        study / "analysis" / name / "examples.csv",
+        EXAMPLE_COLUMNS + data.class_names,
+        example_rows(examples),
+    )
     figure = plot_example_cells(
-        examples_of(task, data, layer, cells_of, published).cells,
+        examples,
         np.array(published),
         data.class_names,
         title=f"{data.title}: {folder.name}, {layer}\n{how}, one range for all units",

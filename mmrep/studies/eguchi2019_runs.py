@@ -12,7 +12,14 @@ from mmrep.screen import short
 FRAMEWORKS = {"MixedInputAutoencoder": "mixed", "TwoStageAutoencoder": "two-stage"}
 TWO_STAGE_DEPTH = 4  # three layers for each modality and the one that they share
 OF_KIND = ("model.net._target_", "model.net.depth", "data.pairing")
-ELSEWHERE = ("data.data_dir", "data.source", "data.seed", "model.compile")  # change no network
+ALIKE = ("trainer.max_epochs", "trainer.precision", "weights")  # besides model and data
+ELSEWHERE = (  # change no network
+    "data.data_dir",
+    "data.source",
+    "data.seed",
+    "data.steps_per_execution",
+    "model.compile",
+)
 
 
 class Kind(NamedTuple):
@@ -76,6 +83,11 @@ def kind_of(folder: Path, facts: Mapping[str, Any]) -> Kind:
         )
     framework = FRAMEWORKS[name]
     depth = config["model"]["net"]["depth"] if framework == "mixed" else TWO_STAGE_DEPTH
+    if "pairing" not in config["data"]:
+        raise ValueError(
+            f"{short(folder)} was trained on {facts['data']['name']}, whose samples are no pairs: "
+            "choose runs on data=mnist_fsdd"
+        )
     return Kind(framework, depth, config["data"]["pairing"])
 
 
@@ -91,7 +103,7 @@ def _check_options(networks: Mapping[Kind, Networks], facts: Mapping[Path, Any])
     for kind, by_seed in networks.items():
         for folder in by_seed.values():
             for key, value in flat(facts[folder]["config"]):
-                kept = key.startswith(("model.", "data.")) or key == "trainer.max_epochs"
+                kept = key.startswith(("model.", "data.")) or key in ALIKE
                 if not kept or key in (*OF_KIND, *ELSEWHERE):
                     continue
                 if key == "data.inconsistent" and kind.pairing == "consistent":

@@ -38,8 +38,8 @@ def t_tests(
     """Student's t-test of two groups, which the paper's is taken to be, and Welch's beside it."""
     found = compare_groups(a, b)
     return [
-        GroupTest(about, of, f"{len(a)}, {len(b)}", test, t, df, None, p, paper_p, found.difference,
-                found.cohens_d, found.hedges_g)
+        GroupTest(about, of, f"{len(a)}, {len(b)}", test, t, df, None, p, paper_p,
+                  found.difference, found.cohens_d, found.hedges_g)
         for test, (t, df, p) in (("Student's t", found.student), ("Welch's t", found.welch))
     ]  # fmt: skip
 
@@ -49,9 +49,9 @@ def anova(
 ) -> GroupTest:
     found = one_way_anova(groups)
     runs = ", ".join(str(len(group)) for group in groups)
-    return GroupTest(about, of, runs, "one-way ANOVA", found.f, found.df_between, found.df_within,
-                   found.p, paper_p, eta_squared=found.eta_squared,
-                   omega_squared=found.omega_squared)  # fmt: skip
+    return GroupTest(about, of, runs, "one-way ANOVA", found.f, found.df_between,
+                     found.df_within, found.p, paper_p, eta_squared=found.eta_squared,
+                     omega_squared=found.omega_squared)  # fmt: skip
 
 
 def write_tests(path: Path, rows: Sequence[GroupTest]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from mmrep.files import whole_file, write_table
 from mmrep.plots.cell_selectivity import plot_units
 from mmrep.plots.style import style
-from mmrep.screen import short
+from mmrep.screen import print_columns, short
 from mmrep.stats.cells import (
     NORMALISATIONS,
     Thresholds,
@@ -52,8 +52,9 @@ def read_recorded_cells(path: Path) -> RecordedCells:
     if not path.exists():
         raise FileNotFoundError(f"activations={path} is not there: give an .npz file of responses")
     try:
-        stored = dict(np.load(path))
-    except (ValueError, OSError, TypeError, BadZipFile):
+        with np.load(path) as archive:  # an array of its own, from .npy, is no context
+            stored = dict(archive)
+    except (ValueError, OSError, TypeError, EOFError, BadZipFile):
         raise ValueError(f"{path} is no .npz file of numbers: write it with numpy.savez") from None
     if missing := [name for name in ARRAYS if name not in stored]:
         raise ValueError(
@@ -191,9 +192,7 @@ def _print(
         lines.append(
             (str(name), str(cell), str(seen), f"{seen_bits:.3f}", str(heard), f"{heard_bits:.3f}")
         )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(map(str.ljust, line, widths)).rstrip())
+    print_columns(lines)
     if shown < classes.shape[1]:
         print(f"... and {classes.shape[1] - shown} units more")
     for how, bounds, counts in zip(

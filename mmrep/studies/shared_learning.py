@@ -52,8 +52,8 @@ def kept_shared_accuracy(
 ) -> SharedAccuracy:
     """How well heads on a finished run's codes do; `layers` is `all` of its encoder, or the `last`.
 
-    From `analysis/shared_learning/CHECKPOINT.npz` where it has been done with these options and
-    weights: it takes minutes.
+    From `analysis/shared_learning/CHECKPOINT_LAYERS.npz` where it has been done with these options
+    and weights: it takes minutes.
     """
     if layers not in LAYERS:
         raise ValueError(f"analysis.layers={layers!r} is not one of {', '.join(LAYERS)}")
@@ -67,7 +67,7 @@ def kept_shared_accuracy(
         for content in (weights, *(path.read_bytes() for path in sources))
     ]
     key = json.dumps([digests, epochs, layers, seed])
-    path = folder / "analysis" / "shared_learning" / f"{checkpoint}.npz"
+    path = folder / "analysis" / "shared_learning" / f"{checkpoint}_{layers}.npz"
     if path.exists() and str((stored := np.load(path))["key"]) == key:
         return SharedAccuracy(stored["layers"].tolist(), stored["accuracy"])
     facts = read_facts(folder)

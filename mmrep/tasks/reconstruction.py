@@ -1,6 +1,7 @@
 """Unsupervised training of an autoencoder of several modalities."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,16 +49,14 @@ class Reconstruction(LightningModule):
         compiled = stage == "fit" and self.compile_updates
         self.update_losses = torch.compile(self.losses) if compiled else self.losses
 
-    def losses(self, batch: Batch) -> Float[Tensor, "modalities *replicas"]:
-        """The mean loss of each modality, in the order of the network's decoders."""
-        assert batch.target is not None  # data of a classification have none
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, "*replicas"]]:
+        """The mean loss of each modality."""
+        targets = _targets(batch)
         decoded = self.net(batch.inputs)
-        return torch.stack(
-            [
-                self.pixel_loss(logits, batch.target[name]).mean(dim=(-2, -1))
-                for name, logits in decoded.items()
-            ]
-        )
+        return {
+            name: self.pixel_loss(logits, targets[name]).mean(dim=(-2, -1))
+            for name, logits in decoded.items()
+        }
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         optimizer = self.optimizers()
@@ -65,20 +64,19 @@ class Reconstruction(LightningModule):
         total = torch.zeros((), device=self.device)  # or of each replica
         parts = list(updates(batch, self.batch_size))
         for part in parts:
-            losses = self.update_losses(part)
+            loss = torch.stack([*self.update_losses(part).values()]).sum(dim=0)
             optimizer.zero_grad()
-            self.manual_backward(losses.sum())
+            self.manual_backward(loss.sum())
             optimizer.step()
-            total = total + losses.detach().sum(dim=0) * part.label.shape[-1]
+            total = total + loss.detach() * part.label.shape[-1]
         # Lightning logs by calls of this method: by updates, as resumption and analyses count.
         self.trainer.fit_loop.epoch_loop._batches_that_stepped += len(parts) - 1
         self._log({"train/loss": total / batch.label.shape[-1]}, batch)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         losses = self.losses(batch)
-        of_modality = dict(zip(batch.inputs, losses, strict=True))
-        scores = {f"val/loss/{name}": value for name, value in of_modality.items()}
-        self._log({"val/loss": losses.sum(dim=0)} | scores, batch)
+        scores = {f"val/loss/{name}": value for name, value in losses.items()}
+        self._log({"val/loss": torch.stack([*losses.values()]).sum(dim=0)} | scores, batch)
 
     def _log(self, scores: dict[str, Float[Tensor, "*replicas"]], batch: Batch) -> None:
         """Means over the epoch: of replicas that over all, and each one's as `replica_0/...`."""
@@ -107,16 +105,25 @@ class Reconstruction(LightningModule):
 
 def updates(batch: Batch, batch_size: int) -> Iterator[Batch]:
     """The batch in pieces of `batch_size` samples, the last one with what is left."""
-    assert isinstance(batch.inputs, dict)
-    assert batch.target is not None
+    targets = _targets(batch)
+    inputs: Any = batch.inputs  # by modality, as the targets are
     for start in range(0, batch.label.shape[-1], batch_size):
         some = slice(start, start + batch_size)
         yield Batch(
-            {name: values[..., some, :] for name, values in batch.inputs.items()},
+            {name: values[..., some, :] for name, values in inputs.items()},
             batch.label[..., some],
             batch.index[..., some],
-            {name: values[..., some, :] for name, values in batch.target.items()},
+            {name: values[..., some, :] for name, values in targets.items()},
         )
+
+
+def _targets(batch: Batch) -> dict[str, Tensor]:
+    if batch.target is None:
+        raise ValueError(
+            "the data say what class a sample is of and not what to reconstruct from it: choose "
+            "data of two modalities, such as data=mnist_fsdd"
+        )
+    return batch.target
 
 
 def _squared_error(

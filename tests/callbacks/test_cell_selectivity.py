@@ -239,12 +239,17 @@ def test_thresholds_are_the_papers_on_its_data_and_else_a_reference_runs(tmp_pat
         assert str(found["kind"]) == (threshold or "constants")
         assert_array_equal(found["thresholds"][0], [CONSTANTS] * 2)
     assert len(rows_of(tmp_path)) == 2 * 2 * 3  # layers, normalisations, kinds: of one epoch
+    every_term = trained(tmp_path, data, positive_only=False)  # the constants are of others
+    assert every_term["kinds"].tolist() == ["self"]
+    assert len(rows_of(tmp_path)) == 2 * 2  # those of the same epoch, measured otherwise, are gone
     data.simulated = True
     with pytest.raises(
         ValueError, match="reference run is of real mnist_fsdd, and this one of sim"
     ):
         trained(tmp_path, data, reference=reference)
-    with pytest.raises(ValueError, match="paper's numbers hold on real mnist_fsdd alone; choose"):
+    with pytest.raises(
+        ValueError, match="numbers are of positive terms on real mnist_fsdd alone; choose"
+    ):
         trained(tmp_path, data, threshold="constants")
 
 

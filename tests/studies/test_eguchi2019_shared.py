@@ -150,7 +150,7 @@ def test_heads_on_the_codes_of_finished_runs(
     first = next(row for row in statements if row["about"] == "V2A on audition, layer 2")
     assert (first["of"], first["paper"]) == ("4 layers, consistent", "27.2")
     # What was kept is taken; other options are done anew.
-    kept = {path: path.stat().st_mtime_ns for path in sweep.glob("*/analysis/*/last.npz")}
+    kept = {path: path.stat().st_mtime_ns for path in sweep.glob("*/analysis/*/last_*.npz")}
     assert len(kept) == 4
     mixed = next(sweep.glob("*-consistent_seed-0"))
     options: dict[str, Any] = {"checkpoint": "last", "epochs": 2, "layers": "all", "seed": 0}
