@@ -14,6 +14,7 @@ from mmrep import folders  # registers the resolver that names jobs
 CONF = Path(__file__).parents[1] / "conf"
 assert folders
 SIZES = ("small", "paper")
+SOURCES = ("paper", "program")
 
 
 def names(group: str) -> list[str]:
@@ -49,6 +50,36 @@ def test_small_presets_are_shorter(experiment: str) -> None:
     assert small.trainer.max_epochs < paper.trainer.max_epochs
     assert len(small.hydra.sweeper.params.seed) < len(paper.hydra.sweeper.params.seed)
     instantiate(small.model)
+
+
+@pytest.mark.parametrize("experiment", names("source/program"))
+def test_the_programs_presets_are_the_facts_where_it_differs(experiment: str) -> None:
+    paper, program = (composed(f"experiment={experiment}", f"source={s}") for s in SOURCES)
+    for config, published in ((paper, False), (program, True)):
+        net = instantiate(config.model).net
+        assert net is not None
+        assert config.model.net.published_decoder is published
+    chosen = ("visual_train", "visual_val", "inconsistent")
+    assert [paper.data[key] for key in chosen] == ["balanced", "random", "different"]
+    assert [program.data[key] for key in chosen] == ["first", "first", "shuffle"]
+    both = composed(f"experiment={experiment}", "source=program", "size=small")
+    assert both.data.visual_train == "first"
+    assert both.trainer.max_epochs < paper.trainer.max_epochs
+
+
+def test_the_recipe_of_the_autoencoders_is_the_published_one() -> None:
+    for model in ("av_mixed", "av_two_stage"):
+        config = composed(f"model={model}")
+        optimizer = OmegaConf.to_container(config.model.optimizer)
+        assert optimizer == {
+            "_target_": "torch.optim.Adadelta",
+            "_partial_": True,
+            "lr": 1.0,
+            "rho": 0.95,
+            "eps": 1e-8,
+        }
+        assert (config.data.batch_size, config.model.batch_size) == (50, 50)
+        assert (config.trainer.max_epochs, config.model.loss) == (5000, "bce")
 
 
 @pytest.mark.parametrize("group", ["trainer", "precision", "logger", "checkpoint", "callbacks"])
