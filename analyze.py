@@ -1,5 +1,7 @@
 """Looks into finished runs: `python analyze.py analysis=confusion runs=FOLDER`."""
 
+from pathlib import Path
+
 import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -14,6 +16,15 @@ def main(cfg: DictConfig) -> None:
     screen.hush()
     check_analysis(cfg)
     folders = runs.run_folders(cfg.runs)
+    try:
+        analyse(cfg, folders)
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
+        print("\ninterrupted; what is written is whole: go on with the same command")
+        raise
+
+
+def analyse(cfg: DictConfig, folders: list[Path]) -> None:
+    """Runs one analysis on each folder, where it is a callback, and its report on all."""
     if "callback" in cfg.analysis:
         folders = screen.with_checkpoint(folders, cfg.checkpoint.use)
         for folder in track(folders, description=cfg.analysis.name, disable=len(folders) == 1):

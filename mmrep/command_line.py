@@ -96,6 +96,14 @@ def check_training(config: DictConfig, *, multirun: bool) -> None:
             f"model.net.replicas={config.model.net.replicas} are trained on one device, and "
             f"trainer.devices={config.trainer.devices}: choose trainer=cpu or trainer=gpu"
         )
+    swept = HydraConfig.get().job.override_dirname
+    if several and multirun and re.search(r"(^|\x1f)seed=", swept):
+        replicas = config.model.net.replicas
+        if config.seed % replicas:
+            raise ValueError(
+                f"seed={config.seed} with model.net.replicas={replicas}: replicas have the seeds "
+                f"that follow, so sweep over multiples of {replicas}, such as seed=0"
+            )
     if multirun and OmegaConf.select(config, "trainer.strategy") == "ddp":
         raise ValueError(
             "trainer.strategy=ddp starts each rank with the same command line, so each would run "
@@ -142,6 +150,11 @@ def _unknown_choice(text: str) -> str:
 
 def _unknown_key(key: str) -> str:
     arguments = [a for a in sys.argv[1:] if "=" in a and not a.startswith(("-", "hydra"))]
+    if swept := [a for a in arguments if a.startswith(("model=", "data=")) and "," in a]:
+        return (
+            f"{key!r} is known to each of {swept[0]} but not to the sweep, which begins without "
+            f"one: write it as ++{key}=VALUE"
+        )
     kept = [a for a in arguments if a.lstrip("+~").split("=")[0] != key]
     chosen = " ".join(
         a for a in kept if a.startswith(("model=", "data=", "experiment=", "analysis="))

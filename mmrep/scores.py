@@ -35,8 +35,8 @@ def report_scores(folders: Sequence[Path], over: Sequence[str]) -> None:
     facts = [run for run in unique.values() if HEADLINES[0] in run["scores"]]
     if not facts:
         raise ValueError(
-            f"none of the {len(folders)} runs is DONE and has {HEADLINES[0]}: finish one with "
-            "resume=true, or choose runs of a classifier"
+            f"of the {len(folders)} runs {len(done)} are DONE and none of them has "
+            f"{HEADLINES[0]}: choose finished runs of a classifier"
         )
     common = Path(os.path.commonpath([folder.absolute() for folder in done]))
     sets: dict[tuple[str, str], list[Facts]] = defaultdict(list)

@@ -13,6 +13,7 @@ from rich.table import Table
 from mmrep.loggers import wandb_place
 from mmrep.runs import is_done, is_running, read_facts
 
+SCORES = {"val/f1", "val/accuracy"}  # which analysis=scores averages
 HEADLINES = ("val/f1", "val/accuracy", "val/loss")  # shown before the scores of classes
 
 
@@ -69,6 +70,8 @@ def say_swept(folder: Path, analysis: str) -> None:
         depths = {len(place.relative_to(folder).parts) - 1 for place in offline}
         found = " ".join(f"{short(folder)}/{'*/' * n}wandb/offline-run-*" for n in sorted(depths))
         print(f"W&B      offline; send all with: wandb sync {found}")
+    if analysis == "scores" and not {read_facts(job).get("monitor") for job in jobs} & SCORES:
+        analysis = "list"
     print(f"{analysis:8} python analyze.py analysis={analysis} runs={short(folder)}")
 
 

@@ -75,6 +75,18 @@ def refusal(
             ["model=av_mixed", "model.net.replicas=2", "checkpoint=best"],
             r"checkpoint=best: replicas .* choose checkpoint=last",
         ),
+        (
+            ["-m", "model=av_mixed", "model.net.replicas=2", "seed=1,3"],
+            r"seed=1 with model\.net\.replicas=2: .*sweep over multiples of 2, such as seed=0",
+        ),
+        (
+            ["-m", "model=av_mixed,av_two_stage", "model.net.width=16"],
+            r"known to each of model=av_mixed,av_two_stage .* as \+\+model\.net\.width=VALUE",
+        ),
+        (
+            ["model=av_mixed", "data.source=simulated", "data.speakers=[nobody]"],
+            r"data\.speakers=\['nobody'\] are of real recordings, and the data are simulated",
+        ),
         (["model=av_mixed", "model.net.depth=5"], r"model\.net\.depth=5 is not one of 1, 2, 3, 4"),
         (["model=av_mixed", "data.pairing=none"], r"data\.pairing='none' is not one of consistent"),
         ([MODEL, "weights=nowhere.ckpt"], r"nowhere\.ckpt is not there"),

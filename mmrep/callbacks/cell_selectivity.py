@@ -53,11 +53,11 @@ class CellSelectivity(Callback):
     names as `read_features` takes them, by default those of the network's encoder.
 
     Cells are selective above a `threshold` for each modality: "constants", the paper's, which hold
-    on real MNIST and FSDD alone; "reference", the 80th percentiles of the features of `reference`,
-    a finished run on the same kind of data that figures call `reference_name`; "self", the 80th
-    percentiles of the last of `layers`, which call a fifth of any network selective. By default it
-    is the first of these that there is. Files have them all, logs and figures the chosen one.
-    `positive_only` is explained at `information_from_counts`.
+    on real MNIST and FSDD alone; "reference", the 80th percentiles (over stimuli and units) of the
+    features of `reference`, a finished run on the same kind of data that figures call
+    `reference_name`; "self", those of the last of `layers`, above which a fifth of any network's
+    values lie. By default it is the first of these that there is. Files have them all, logs and
+    figures the chosen one. `positive_only` is explained at `information_from_counts`.
 
     Writes `analysis/cell_selectivity/epoch=050.npz` and `cell_selectivity.csv`, in which rows of
     other epochs stay where they were measured alike, and logs the numbers of the last layer; at the
@@ -167,7 +167,7 @@ class CellSelectivity(Callback):
                 example_rows(examples),
             )
             finished = Finished(
-                self.epoch, self.step, self.kind, self._title_of_thresholds(), arrays, rows,
+                self.epoch, self.step, self.kind, self._title_of_thresholds(bounds), arrays, rows,
                 thresholds[self.kind], examples,
             )  # fmt: skip
             show(trainer, pl_module, finished)
@@ -246,13 +246,15 @@ class CellSelectivity(Callback):
         ]
         return arrays, rows
 
-    def _title_of_thresholds(self) -> str:
+    def _title_of_thresholds(self, bounds: Thresholds) -> str:
         which = {
             "constants": "the published constants",
             "reference": f"80th percentiles of {self.reference_name}",
             "self": "80th percentiles of this network",
         }[self.kind]
-        return f"thresholds: {which}" + ("" if self.positive_only else ", all terms of equation 4")
+        terms = "" if self.positive_only else ", all terms of equation 4"
+        empty = "" if min(bounds) > 0 else "; 0 bits: any information counts"
+        return f"thresholds: {which}{terms}{empty}"
 
     def _numbers(self, rows: Sequence[Row], last: str) -> dict[str, float]:
         numbers = COLUMNS[COLUMNS.index(SELECTIVE[0]) :]

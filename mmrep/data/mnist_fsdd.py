@@ -40,6 +40,7 @@ SIZE = 28  # pixels of a handwritten digit, height and width
 CONDITIONS = ("visual", "auditory", "both")  # what is shown, in the order of the samples
 VALIDATION_BATCH = 500  # samples read at a time where nothing is learnt
 SIMULATED_VAL = 50  # images of each digit set aside as the simulated set's test file
+PUBLISHED_SPEAKERS = ("jackson", "theo")
 SIMULATION_SEED = 0  # the simulated speakers have spoken once, whatever the run's seed
 
 # Numbers behind the run's in the seeds of draws, so that one option does not change other draws.
@@ -240,6 +241,11 @@ class MNISTFSDD(InMemoryDataModule):
             source == "auto" and data_dir is None and bool(self._missing())
         )
         if self.simulated:
+            if set(self.speakers) - {*PUBLISHED_SPEAKERS, *SPEAKERS}:
+                raise ValueError(
+                    f"data.speakers={self.speakers} are of real recordings, and the data are "
+                    "simulated: leave it out, or bring FSDD and choose data.source=real"
+                )
             self.speakers = [*SPEAKERS]
 
     @property

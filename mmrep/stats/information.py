@@ -144,7 +144,7 @@ def threshold(information: Float[Tensor, "stimuli units"], percentile: float = 8
 
     Linear interpolation between values. The paper took the 80th percentile of one network (4
     layers, consistent pairs) for all: 0.9629458012826149 bits for vision, 0.9440938439990594 for
-    audition. A threshold of each network's own calls a fifth of every network selective and wipes
+    audition. Above a threshold of its own lies a fifth of every network's values, which wipes
     out most of the difference. Raises ValueError on NaN.
     """
     if not 0 <= percentile <= 100 or 0 < percentile < 1:

@@ -48,7 +48,7 @@ from mmrep.stats.cells import (
 from mmrep.stats.information import CELLS, threshold
 from mmrep.studies import eguchi2019_numbers as published
 from mmrep.studies.eguchi2019_cell_statements import group_tests_of, statements_of
-from mmrep.studies.eguchi2019_runs import Kind, Networks, common_folder, networks_of
+from mmrep.studies.eguchi2019_runs import Kind, Networks, common_folder, networks_of, say_missing
 from mmrep.studies.group_tests import mean_and_deviation, print_tests, write_tests
 from mmrep.studies.statements import print_statements, write_statements
 
@@ -95,6 +95,7 @@ def report_cells(
     default the first of them.
     """
     networks = networks_of(folders)
+    say_missing(networks, published.CELLS)
     study = common_folder(networks)
     jobs = [(kind, folder) for kind, by_seed in networks.items() for folder in by_seed.values()]
     measured: dict[Kind, list[Measured]] = {kind: [] for kind in networks}

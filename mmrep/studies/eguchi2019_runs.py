@@ -1,7 +1,7 @@
 """Which runs are repetitions of the same network of Eguchi et al. 2019."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,6 +89,14 @@ def kind_of(folder: Path, facts: Mapping[str, Any]) -> Kind:
             "choose runs on data=mnist_fsdd"
         )
     return Kind(framework, depth, config["data"]["pairing"])
+
+
+def say_missing(networks: Mapping[Kind, Networks], wanted: Iterable[tuple[str, int, str]]) -> None:
+    """Which of the paper's networks are not among the runs, and which are there but once."""
+    if missing := [str(Kind(*key)) for key in wanted if Kind(*key) not in networks]:
+        print(f"no runs of {'; '.join(missing)}: left out")
+    if alone := [str(kind) for kind, by_seed in networks.items() if len(by_seed) == 1]:
+        print(f"one run, so no test and no deviation: {'; '.join(alone)}")
 
 
 def common_folder(networks: Mapping[Kind, Networks]) -> Path:

@@ -18,7 +18,13 @@ from mmrep.plots.shared_learning import plot_shared_learning
 from mmrep.runs import read_facts
 from mmrep.screen import short
 from mmrep.studies import eguchi2019_numbers as published
-from mmrep.studies.eguchi2019_runs import TWO_STAGE_DEPTH, Kind, common_folder, networks_of
+from mmrep.studies.eguchi2019_runs import (
+    TWO_STAGE_DEPTH,
+    Kind,
+    common_folder,
+    networks_of,
+    say_missing,
+)
 from mmrep.studies.group_tests import (
     GroupTest,
     above,
@@ -82,7 +88,7 @@ def report_shared_learning(
         for kind, of in scores.items()
     }
     facts = read_facts(jobs[0][1])["data"]
-    say_missing(found)
+    say_missing(networks, published.SHARED)
     print_accuracies(found, facts)
     _write_tables(study / "analysis" / name, name, found, facts["source"])
     _draw(study, name, found, facts)
@@ -97,15 +103,6 @@ def report_shared_learning(
     figures = sorted(study.glob(f"figures/{name}*.png"))
     print(f"figures  {', '.join(short(figure) for figure in figures)}")
     print(f"numbers  {short(path)} and the tables beside it")
-
-
-def say_missing(found: Mapping[Kind, Found]) -> None:
-    """Which of the paper's networks are not among the runs, and which are there but once."""
-    missing = [Kind(*key) for key in published.SHARED if Kind(*key) not in found]
-    if missing:
-        print(f"no runs of {'; '.join(map(str, missing))}: left out")
-    if alone := [kind for kind, of in found.items() if len(of.seeds) == 1]:
-        print(f"one run, so no test and no deviation: {'; '.join(map(str, alone))}")
 
 
 def print_accuracies(found: Mapping[Kind, Found], facts: Mapping[str, Any]) -> None:

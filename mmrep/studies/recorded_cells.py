@@ -105,6 +105,9 @@ def report_recorded_cells(
         )
     if activations is None:
         raise ValueError("analysis=recorded_cells needs a file of responses: activations=FILE.npz")
+    for name, bits in (("visual", visual_threshold), ("auditory", auditory_threshold)):
+        if bits is not None and bits < 0:
+            raise ValueError(f"{name}_threshold={bits} must be at least 0 bits, or null")
     path = Path(activations)
     recorded = read_recorded_cells(path)
     visual, auditory = (
@@ -195,6 +198,7 @@ def _print(
     print_columns(lines)
     if shown < classes.shape[1]:
         print(f"... and {classes.shape[1] - shown} units more")
+    print("consistent: above both thresholds for at least one stimulus in common")
     for how, bounds, counts in zip(
         NORMALISATIONS, thresholds, count_classes(classes).tolist(), strict=True
     ):

@@ -48,6 +48,11 @@ def print_statements(statements: Sequence[Statement]) -> None:
 
 
 def _numbers_of(s: Statement) -> str:
-    ours = f"{s.ours:.1f}" + (f" ± {s.spread:.1f}" if s.spread is not None else "")
+    ours = _short(s.ours) + (f" ± {_short(s.spread)}" if s.spread is not None else "")
     paper = "" if s.difference is None else f", paper {s.paper:g} ({s.difference:+.1f})"
     return ours + paper + (f", asked {s.bound}" if s.bound else "")
+
+
+def _short(number: float) -> str:
+    """Two digits that count where one would show a small difference as none."""
+    return f"{number:.1f}" if abs(number) >= 1 or number == 0 else f"{number:.2g}"
