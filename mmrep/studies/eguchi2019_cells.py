@@ -48,8 +48,9 @@ from mmrep.stats.cells import (
 from mmrep.stats.information import CELLS, threshold
 from mmrep.studies import eguchi2019_numbers as published
 from mmrep.studies.eguchi2019_cell_statements import group_tests_of, statements_of
-from mmrep.studies.eguchi2019_runs import Kind, Networks, common_folder, networks_of, say_missing
+from mmrep.studies.eguchi2019_runs import Kind, networks_of, say_missing
 from mmrep.studies.group_tests import mean_and_deviation, print_tests, write_tests
+from mmrep.studies.pairs import Networks, common_folder
 from mmrep.studies.statements import print_statements, write_statements
 
 REFERENCE = Kind("mixed", 4, "consistent")  # whose 80th percentiles are everybody's thresholds

@@ -1,13 +1,13 @@
 """Which runs are repetitions of the same network of Eguchi et al. 2019."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmrep.runs import is_done, read_facts
+from mmrep.runs import read_facts
 from mmrep.scores import flat
 from mmrep.screen import short
+from mmrep.studies.pairs import Networks, finished
 
 FRAMEWORKS = {"MixedInputAutoencoder": "mixed", "TwoStageAutoencoder": "two-stage"}
 TWO_STAGE_DEPTH = 4  # three layers for each modality and the one that they share
@@ -39,24 +39,13 @@ class Kind(NamedTuple):
         return f"{self.network}, {self.pairing}"
 
 
-Networks = dict[int, Path]  # by seed
-
-
 def networks_of(folders: Sequence[Path]) -> dict[Kind, Networks]:
     """Finished runs by what they are, then by seed; what is not finished is left out and said.
 
     ValueError: another network, real data beside simulated, one kind and seed twice, or options
     besides kind and seed that differ.
     """
-    done = {folder: read_facts(folder) for folder in folders if is_done(folder)}
-    if not done:
-        raise ValueError(
-            f"none of the {len(folders)} runs is DONE: finish them with the command of their "
-            "sweep, which skips what is there"
-        )
-    for folder in folders:
-        if folder not in done:
-            print(f"left out {short(folder)}: not DONE")
+    done = {folder: read_facts(folder) for folder in finished(folders)}
     sources = sorted({facts["data"]["source"] for facts in done.values()})
     networks: dict[Kind, Networks] = {}
     for folder, facts in done.items():
@@ -97,12 +86,6 @@ def say_missing(networks: Mapping[Kind, Networks], wanted: Iterable[tuple[str, i
         print(f"no runs of {'; '.join(missing)}: left out")
     if alone := [str(kind) for kind, by_seed in networks.items() if len(by_seed) == 1]:
         print(f"one run, so no test and no deviation: {'; '.join(alone)}")
-
-
-def common_folder(networks: Mapping[Kind, Networks]) -> Path:
-    """The folder that holds all runs, where the study is written."""
-    runs = [folder.absolute() for by_seed in networks.values() for folder in by_seed.values()]
-    return Path(os.path.commonpath(runs)) if len(runs) > 1 else runs[0]
 
 
 def _check_options(networks: Mapping[Kind, Networks], facts: Mapping[Path, Any]) -> None:

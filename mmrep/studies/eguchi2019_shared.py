@@ -21,7 +21,6 @@ from mmrep.studies import eguchi2019_numbers as published
 from mmrep.studies.eguchi2019_runs import (
     TWO_STAGE_DEPTH,
     Kind,
-    common_folder,
     networks_of,
     say_missing,
 )
@@ -34,6 +33,7 @@ from mmrep.studies.group_tests import (
     t_tests,
     write_tests,
 )
+from mmrep.studies.pairs import common_folder
 from mmrep.studies.shared_learning import (
     DIRECTIONS,
     MODALITIES,

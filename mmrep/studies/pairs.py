@@ -1,8 +1,9 @@
 """Which finished runs are compared with which: by sensor, or what else tells them, and by seed."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmrep.runs import is_done, read_facts
 from mmrep.scores import by_configuration, flat
@@ -11,20 +12,26 @@ from mmrep.screen import short
 Networks = dict[int, Path]  # by seed
 
 
-def networks_of(folders: Sequence[Path]) -> dict[str, Networks]:
-    """Finished runs by sensor (and whatever else tells configurations apart), then by seed.
-
-    ValueError: runs of several data sets, or one configuration and seed twice.
-    """
-    done = [read_facts(folder) | {"folder": folder} for folder in folders if is_done(folder)]
+def finished(folders: Sequence[Path]) -> list[Path]:
+    """The runs that are DONE, at least one; says which are not."""
+    done = [folder for folder in folders if is_done(folder)]
     if not done:
         raise ValueError(
             f"none of the {len(folders)} runs is DONE: finish them with the command of their "
             "sweep, which skips what is there"
         )
     for folder in folders:
-        if not is_done(folder):
+        if folder not in done:
             print(f"left out {short(folder)}: not DONE")
+    return done
+
+
+def networks_of(folders: Sequence[Path]) -> dict[str, Networks]:
+    """Finished runs by sensor (and whatever else tells configurations apart), then by seed.
+
+    ValueError: runs of several data sets, or one configuration and seed twice.
+    """
+    done = [read_facts(folder) | {"folder": folder} for folder in finished(folders)]
     sets = {
         tuple(facts["data"][key] for key in ("name", "source", "fingerprint")) for facts in done
     }
@@ -71,7 +78,7 @@ def pairs_of(x: Networks, y: Networks, offset: int, *, names: str) -> list[tuple
     return pairs
 
 
-def common_folder(networks: dict[str, Networks]) -> Path:
+def common_folder(networks: Mapping[Any, Networks]) -> Path:
     """The folder that holds all runs, where the study is written."""
     runs = [folder.absolute() for by_seed in networks.values() for folder in by_seed.values()]
     return Path(os.path.commonpath(runs)) if len(runs) > 1 else runs[0]
