@@ -22,7 +22,7 @@ from mmrep.data.digit_simulation import SPEAKERS as SIMULATED_SPEAKERS
 from mmrep.data.digit_simulation import handwritten_digits, spoken_digits
 from mmrep.data.digits import published_images, read_idx, read_recording
 from mmrep.data.in_memory import PROJECT
-from mmrep.data.mnist_fsdd import MNIST, MNISTFSDD, Pairs
+from mmrep.data.mnist_fsdd import MNIST, MNISTFSDD, PUBLISHED_SPEAKERS, Pairs, _announce
 from tests.data.digits_miniature import TAKES, random_digits, write_mnist, write_recordings
 
 TRAIN, TEST = 12, 7  # images of each digit in the miniature files
@@ -32,6 +32,8 @@ RECORDINGS = REAL / "free-spoken-digit-dataset" / "recordings"
 
 
 def miniature(root: Path, **changes: Any) -> MNISTFSDD:
+    if changes.get("source") == "simulated":  # which has none of the recordings' speakers
+        changes = {"speakers": [*PUBLISHED_SPEAKERS]} | changes
     arguments: dict[str, Any] = {
         "data_dir": str(root),
         "source": "real",
@@ -374,7 +376,12 @@ def test_auto_takes_real_files_where_they_are(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mmrep.data.in_memory.PROJECT", tmp_path)
-    assert miniature(root, source="auto", data_dir=None).simulated  # there is no data/
+    known = {"source": "auto", "data_dir": None, "speakers": [*PUBLISHED_SPEAKERS]}
+    assert miniature(root, **known).simulated  # there is no data/
+    with pytest.raises(
+        ValueError, match=r"\['anna', 'bert'\] are of real recordings"
+    ):
+        miniature(root, source="auto", data_dir=None)
     (tmp_path / "data").symlink_to(root)
     assert not miniature(root, source="auto", data_dir=None).simulated
     assert not miniature(root, source="auto").simulated
@@ -389,7 +396,7 @@ def test_simulated_digits_are_marked(
     assert simulated.facts()["source"] == "simulated"
     assert simulated.facts()["speakers"] == [*SIMULATED_SPEAKERS]
     assert "simulated" in simulated.title
-    simulated.announced = False
+    _announce.cache_clear()
     simulated.prepare_data()
     simulated.prepare_data()
     assert capsys.readouterr().out.count("Spoken digits are simulated") == 1
