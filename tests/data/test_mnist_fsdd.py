@@ -378,9 +378,7 @@ def test_auto_takes_real_files_where_they_are(
     monkeypatch.setattr("mmrep.data.in_memory.PROJECT", tmp_path)
     known = {"source": "auto", "data_dir": None, "speakers": [*PUBLISHED_SPEAKERS]}
     assert miniature(root, **known).simulated  # there is no data/
-    with pytest.raises(
-        ValueError, match=r"\['anna', 'bert'\] are of real recordings"
-    ):
+    with pytest.raises(ValueError, match=r"\['anna', 'bert'\] are of real recordings"):
         miniature(root, source="auto", data_dir=None)
     (tmp_path / "data").symlink_to(root)
     assert not miniature(root, source="auto", data_dir=None).simulated
