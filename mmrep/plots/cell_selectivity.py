@@ -46,22 +46,28 @@ def plot_ranked_information(
         figure,
         panels,
     ):
-        for i, row in enumerate(RANGES):
-            for j, column in enumerate(INPUTS):
+        for i in range(len(RANGES)):
+            for j in range(len(INPUTS)):
                 axes = panels[i, j]
                 for place, (name, bits) in enumerate(layers.items()):
                     ranks = np.arange(1, bits.shape[-1] + 1)
                     axes.plot(ranks, bits[i, j], color=f"C{place}", label=name)
                 if j > 0:
                     _threshold_line(axes, thresholds[i, j - 1])
-                if i == 0:
-                    axes.set_title(column)
-            panels[i, 0].set_ylabel(f"{row}\nmaximal information (bits)")
-        for axes in panels[-1]:
-            axes.set_xlabel("cell, by rank")
-        axes.set_ylim(bottom=0)
-        _finish(figure, panels[0, 1], title)
+        label_information(panels, INPUTS)
+        finish(figure, panels[0, 1], title)
     return figure
+
+
+def label_information(panels: np.ndarray, columns: Sequence[str]) -> None:
+    """Names the axes of ranked information: a row by range, a column by inputs."""
+    for axes, column in zip(panels[0], columns, strict=True):
+        axes.set_title(column)
+    for axes, row in zip(panels[:, 0], RANGES, strict=True):
+        axes.set_ylabel(f"{row}\nmaximal information (bits)")
+    for axes in panels[-1]:
+        axes.set_xlabel("cell, by rank")
+    panels[0, 0].set_ylim(bottom=0)  # the axes share it, so only when all is drawn
 
 
 def plot_cell_counts(
@@ -89,7 +95,7 @@ def plot_cell_counts(
             axes.set_title(f"{RANGES[j]}\nthresholds {bounds[0]:.3f} and {bounds[1]:.3f} bits")
             axes.grid(visible=False, axis="x")
         panels[0, 0].set_ylabel("cells")
-        _finish(figure, panels[0, 0], title)
+        finish(figure, panels[0, 0], title)
     return figure
 
 
@@ -207,7 +213,7 @@ def plot_units(
         panels[0, 0].set_ylabel("maximal information, auditory (bits)")
         axes.set(xlim=(0, None), ylim=(0, None))
         axes.margins(0.05)
-        _finish(figure, panels[0, 0], title)
+        finish(figure, panels[0, 0], title)
     return figure
 
 
@@ -254,7 +260,8 @@ def _padded(rows: Sequence[Float[np.ndarray, "_"]]) -> Float[np.ndarray, "stimul
     return padded
 
 
-def _finish(figure: Figure, labelled: Axes, title: str) -> None:
+def finish(figure: Figure, labelled: Axes, title: str, *, columns: int = 5) -> None:
+    """The title above, and below the legend of what `labelled` shows, in `columns`."""
     figure.suptitle(title, fontsize="medium", x=0.02, ha="left")
     handles, labels = labelled.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)

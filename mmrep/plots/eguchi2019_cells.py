@@ -7,7 +7,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmrep.plots.cell_selectivity import CELLS, COLOURS, INPUTS, RANGES
+from mmrep.plots.cell_selectivity import CELLS, COLOURS, INPUTS, RANGES, finish, label_information
 from mmrep.plots.style import panels_size, styled_panels
 
 LOOKS = {  # of Figure 2's curves
@@ -30,8 +30,8 @@ def plot_information_by_pairing(
         figure,
         panels,
     ):
-        for i, row in enumerate(RANGES):
-            for j, column in enumerate(INPUTS):
+        for i in range(len(RANGES)):
+            for j in range(len(INPUTS)):
                 axes = panels[i, j]
                 for name, networks in ranked.items():
                     mean = networks[:, j, i].mean(axis=0)
@@ -41,15 +41,10 @@ def plot_information_by_pairing(
                         deviation = networks[:, j, i].std(axis=0, ddof=1)
                         band = {"color": LOOKS[name]["color"], "alpha": 0.2, "linewidth": 0}
                         axes.fill_between(ranks, mean - deviation, mean + deviation, **band)
-                if i == 0:
-                    axes.set_title(f"{'ABC'[j]}: {column}")
-            panels[i, 0].set_ylabel(f"{row}\nmaximal information (bits)")
-        for axes in panels[-1]:
-            axes.set_xlabel("cell, by rank")
-        panels[0, 0].set_ylim(bottom=0)
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
-        figure.suptitle(title, fontsize="medium", x=0.02, ha="left")
+        label_information(
+            panels, [f"{letter}: {shown}" for letter, shown in zip("ABC", INPUTS, strict=True)]
+        )
+        finish(figure, panels[0, 0], title)
     return figure
 
 
@@ -85,9 +80,7 @@ def plot_counts_by_network(
             panels[i, 0].set_ylabel(f"{row}\ncells")
             panels[i, 0].yaxis.set_major_locator(MaxNLocator(integer=True))
         panels[0, 0].set_ylim(bottom=0)  # the axes share it, so only when all is drawn
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
-        figure.suptitle(title, fontsize="medium", x=0.02, ha="left")
+        finish(figure, panels[0, 0], title)
     return figure
 
 
@@ -114,7 +107,5 @@ def plot_cells_by_layer(
             axes.set(title=row, xlabel="layer of the encoder", ylabel="consistent cells")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[0, 0].set_ylim(bottom=0)
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
-        figure.suptitle(title, fontsize="medium", x=0.02, ha="left")
+        finish(figure, panels[0, 0], title, columns=3)
     return figure

@@ -32,7 +32,7 @@ from mmrep.plots.eguchi2019_cells import (
     plot_information_by_pairing,
 )
 from mmrep.runs import epochs_of, load_checkpoint, load_run, read_facts
-from mmrep.screen import print_columns, short
+from mmrep.screen import print_columns
 from mmrep.stats import cells as stats_cells
 from mmrep.stats import information
 from mmrep.stats.cells import (
@@ -51,7 +51,7 @@ from mmrep.studies.eguchi2019_cell_statements import group_tests_of, statements_
 from mmrep.studies.eguchi2019_runs import Kind, networks_of, say_missing
 from mmrep.studies.group_tests import mean_and_deviation, print_tests, write_tests
 from mmrep.studies.pairs import Networks, common_folder
-from mmrep.studies.statements import print_statements, write_statements
+from mmrep.studies.statements import conclude
 
 REFERENCE = Kind("mixed", 4, "consistent")  # whose 80th percentiles are everybody's thresholds
 THRESHOLDS = ("constants", "reference", "self")
@@ -128,14 +128,8 @@ def report_cells(
         }
         for kind, of in measured.items()
     }
-    statements = statements_of(counts[chosen], ranked)
-    path = folder / "statements.csv"
-    write_statements(path, statements)
-    print(f"\n{name}, cells of 64 and bits, mean and deviation over runs")
-    print_statements(statements)
-    figures = sorted(study.glob(f"figures/{name}*.png"))
-    print(f"figures  {', '.join(short(figure) for figure in figures)}")
-    print(f"numbers  {short(path)} and the tables beside it")
+    units = "cells of 64 and bits, mean and deviation over runs"
+    conclude(study, name, statements_of(counts[chosen], ranked), units=units)
 
 
 def kept_measured(folder: Path, *, checkpoint: str, positive_only: bool) -> Measured:

@@ -16,7 +16,6 @@ from mmrep.files import write_table
 from mmrep.loggers import write_figure
 from mmrep.plots.shared_learning import plot_shared_learning
 from mmrep.runs import read_facts
-from mmrep.screen import short
 from mmrep.studies import eguchi2019_numbers as published
 from mmrep.studies.eguchi2019_runs import (
     TWO_STAGE_DEPTH,
@@ -40,7 +39,7 @@ from mmrep.studies.shared_learning import (
     SharedAccuracy,
     kept_shared_accuracy,
 )
-from mmrep.studies.statements import Statement, print_statements, write_statements
+from mmrep.studies.statements import Statement, conclude
 
 TWO_STAGE = Kind("two-stage", TWO_STAGE_DEPTH, "consistent")
 DEPTHS = (1, 2, 3, 4)
@@ -96,13 +95,7 @@ def report_shared_learning(
     write_tests(study / "analysis" / name / "tests.csv", rows)
     print_tests(rows)
     statements = statements_of(found, chance=100 / len(facts["class_names"]))
-    path = study / "analysis" / name / "statements.csv"
-    write_statements(path, statements)
-    print(f"\n{name}, percent right, mean and deviation over runs")
-    print_statements(statements)
-    figures = sorted(study.glob(f"figures/{name}*.png"))
-    print(f"figures  {', '.join(short(figure) for figure in figures)}")
-    print(f"numbers  {short(path)} and the tables beside it")
+    conclude(study, name, statements, units="percent right, mean and deviation over runs")
 
 
 def print_accuracies(found: Mapping[Kind, Found], facts: Mapping[str, Any]) -> None:

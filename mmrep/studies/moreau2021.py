@@ -14,7 +14,6 @@ from mmrep.files import write_table
 from mmrep.loggers import write_figure
 from mmrep.plots.cca_projection import plot_cca_projection
 from mmrep.plots.moreau2021 import plot_correlations, plot_sensor_matrix
-from mmrep.screen import short
 from mmrep.stats.curves import TITLES, grid, table
 from mmrep.stats.subspaces import CCA_METHODS
 from mmrep.studies.comparison import Comparison, kept_comparison
@@ -25,7 +24,9 @@ from mmrep.studies.moreau2021_statements import (
 )
 from mmrep.studies.pairs import common_folder, networks_of, pairs_of
 from mmrep.studies.recorded import Recorded, record
-from mmrep.studies.statements import Statement, print_statements, write_statements
+from mmrep.studies.statements import conclude
+
+UNITS = "in percent and points, mean and deviation over pairs"
 
 
 def report_same_sensor(
@@ -56,7 +57,7 @@ def report_same_sensor(
     write_figure(study, name, figure)
     _write_comparisons(study, name, found, first)
     write_summary(study, name, lines, first)
-    conclude(study, name, same_sensor_statements(lines, found, first))
+    conclude(study, name, same_sensor_statements(lines, found, first), units=UNITS)
 
 
 def report_cross_sensor(
@@ -114,7 +115,7 @@ def report_cross_sensor(
     _write_comparisons(study, name, by_pair, first)
     by_name = {f"{tested} with {partner}": lines[partner, tested] for partner, tested in lines}
     write_summary(study, name, {"original": by_name}, first)
-    conclude(study, name, cross_sensor_statements(lines, found, first))
+    conclude(study, name, cross_sensor_statements(lines, found, first), units=UNITS)
 
 
 def print_table_1(first: Recorded) -> None:
@@ -220,16 +221,6 @@ def write_summary(
         for n, mean, deviation in zip(components, scores.mean(0), scores.std(0), strict=True)
     )
     write_table(study / "analysis" / name / "summary.csv", header, rows)
-
-
-def conclude(study: Path, name: str, statements: Sequence[Statement]) -> None:
-    path = study / "analysis" / name / "statements.csv"
-    write_statements(path, statements)
-    print(f"\n{name}, in percent and points, mean and deviation over pairs")
-    print_statements(statements)
-    figures = sorted(study.glob(f"figures/{name}*.png"))
-    print(f"figures  {', '.join(short(figure) for figure in figures)}")
-    print(f"numbers  {short(path)} and the tables beside it")
 
 
 def _equally_long(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

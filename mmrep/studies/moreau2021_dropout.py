@@ -26,7 +26,7 @@ from mmrep.stats.subspaces import confusion
 from mmrep.studies.comparison import own_seed
 from mmrep.studies.lines import at, over_repetitions
 from mmrep.studies.moreau2021 import (
-    conclude,
+    UNITS,
     is_simulated,
     print_table_1,
     title_of,
@@ -35,6 +35,7 @@ from mmrep.studies.moreau2021 import (
 from mmrep.studies.moreau2021_statements import redundancy_statement
 from mmrep.studies.pairs import common_folder, networks_of
 from mmrep.studies.recorded import Recorded, record
+from mmrep.studies.statements import conclude
 
 METHODS = ("random_projection", "random_selection")
 
@@ -83,7 +84,7 @@ def report_dropout(
     for group, of in lines["recipe" if "recipe" in heads else heads[-1]].items():
         apart = at(of, METHODS[0], first.num_classes) - at(of, METHODS[1], first.num_classes)
         statements.append(redundancy_statement(group, apart, dropout=with_dropout[group]))
-    conclude(study, name, statements)
+    conclude(study, name, statements, units=UNITS)
 
 
 def random_curves(network: Recorded, *, draws: int, retrain: Sequence[str], seed: int) -> Curves:

@@ -24,10 +24,10 @@ from mmrep.stats.curves import grid
 from mmrep.stats.multiset import EQUAL as EQUAL_VALUES
 from mmrep.stats.multiset import fused, multiset_cca
 from mmrep.stats.subspaces import scores_from_counts
-from mmrep.studies.moreau2021 import conclude, is_simulated, print_table_1, title_of
+from mmrep.studies.moreau2021 import UNITS, is_simulated, print_table_1, title_of
 from mmrep.studies.pairs import Networks, common_folder, networks_of
 from mmrep.studies.recorded import Recorded, record, require_same
-from mmrep.studies.statements import Statement
+from mmrep.studies.statements import Statement, conclude
 
 EQUAL = 2  # points that "about as good" means
 SUM_OF_LOGITS = "sum of logits"
@@ -89,7 +89,7 @@ def report_fusion(
         for sensors in chosen
     }
     _write(study, name, numbers, first)
-    conclude(study, name, fusion_statements(numbers, first))
+    conclude(study, name, fusion_statements(numbers, first), units=UNITS)
 
 
 def together(networks: Mapping[str, Networks], sensors: Sequence[str]) -> list[list[Path]]:

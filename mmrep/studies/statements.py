@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmrep.files import write_table
-from mmrep.screen import print_columns
+from mmrep.screen import print_columns, short
 
 VERDICTS = {True: "holds", False: "does not hold", None: ""}
 
@@ -45,6 +45,17 @@ def print_statements(statements: Sequence[Statement]) -> None:
     print_columns([(VERDICTS[s.holds], s.of, s.about, _numbers_of(s)) for s in shown])
     judged = [s.holds for s in statements if s.holds is not None]
     print(f"{sum(judged)} of {len(judged)} statements hold")
+
+
+def conclude(study: Path, name: str, statements: Sequence[Statement], *, units: str) -> None:
+    """Writes and prints a study's statements, and says where its figures and numbers are."""
+    path = study / "analysis" / name / "statements.csv"
+    write_statements(path, statements)
+    print(f"\n{name}, {units}")
+    print_statements(statements)
+    figures = sorted(study.glob(f"figures/{name}*.png"))
+    print(f"figures  {', '.join(short(figure) for figure in figures)}")
+    print(f"numbers  {short(path)} and the tables beside it")
 
 
 def _numbers_of(s: Statement) -> str:
