@@ -13,16 +13,12 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import UInt8
-from torch import Tensor
 
-from mmrep.batch import Batch
 from mmrep.data.download import download_folder
-from mmrep.data.in_memory import InMemory, InMemoryDataModule, data_folder
+from mmrep.data.images import ImageDataModule
+from mmrep.data.in_memory import InMemory, data_folder
 
 SIZE = 32  # pixels, height and width
-PADDING = 4  # black pixels round an image before the crop (He et al. 2016)
 
 
 class Release(NamedTuple):
@@ -67,73 +63,23 @@ CIFAR_100 = Release(
     labels=b"fine_labels",
     class_names=b"fine_label_names",
 )
-RELEASES = {10: CIFAR_10, 100: CIFAR_100}  # by number of classes
+RELEASES = {"cifar10": CIFAR_10, "cifar100": CIFAR_100}
 
 
-class Images(InMemory):
-    """Images as bytes; on the device a batch is augmented, if asked for, and normalised."""
+class CIFAR(ImageDataModule):
+    """CIFAR-10 or CIFAR-100, by `release`; validation is the official 10,000 test images.
 
-    def __init__(
-        self,
-        inputs: UInt8[Tensor, "samples 3 32 32"],
-        label: Tensor,
-        index: Tensor,
-        *,
-        mean: list[float],
-        std: list[float],
-        augment: bool,
-    ) -> None:
-        super().__init__(inputs, label, index)
-        self.mean, self.std = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
-        self.augment = augment
-
-    def prepare(self, batch: Batch) -> Batch:
-        assert isinstance(batch.inputs, Tensor)
-        images = flip_and_crop(batch.inputs) if self.augment else batch.inputs
-        mean, std = self.mean.to(images.device), self.std.to(images.device)
-        return batch._replace(inputs=images.float().div_(255).sub_(mean).div_(std))
-
-
-class CIFAR(InMemoryDataModule):
-    """CIFAR-10 or CIFAR-100, by `num_classes`; validation is the official 10,000 test images.
-
-    `mean` and `std` normalise the colours of pixels between 0 and 1; `augment` is for training
-    alone. `index` counts the training images in the order of the files, then the test images.
+    Everything else is as in `ImageDataModule`. `index` counts the training images in the order of
+    the files, then the test images.
     """
 
-    def __init__(
-        self,
-        *,
-        data_dir: str | None,
-        num_classes: int,
-        augment: bool,
-        mean: Sequence[float],
-        std: Sequence[float],
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        super().__init__(batch_size, seed)
-        if num_classes not in RELEASES:
-            raise ValueError(
-                f"data.num_classes={num_classes} is not one of {', '.join(map(str, RELEASES))}"
-            )
-        for key, value in (("mean", mean), ("std", std)):
-            if len(value) != 3:
-                raise ValueError(f"data.{key}={[*value]} is not one number for each of R, G and B")
-        if min(std) <= 0:
-            raise ValueError(f"data.std={[*std]} must be positive: pixels are divided by it")
-        self.name = f"cifar{num_classes}"
-        self.release = RELEASES[num_classes]
-        self.mean, self.std, self.augment = [*map(float, mean)], [*map(float, std)], augment
+    def __init__(self, *, data_dir: str | None, release: str, **shared: Any) -> None:
+        super().__init__(**shared)
+        if release not in RELEASES:
+            raise ValueError(f"data.release={release!r} is not one of {', '.join(RELEASES)}")
+        self.name, self.release = release, RELEASES[release]
+        self.set_title = self.release.title
         self.root = data_folder(data_dir)
-
-    @property
-    def title(self) -> str:
-        return self.release.title
-
-    @property
-    def plain_train_set(self) -> InMemory:
-        return self._images(self.train_set, augment=False)
 
     def prepare_data(self) -> None:
         if not (self.root / self.release.folder).is_dir():
@@ -142,46 +88,29 @@ class CIFAR(InMemoryDataModule):
     def setup(self, stage: str) -> None:
         folder, release = self.root / self.release.folder, self.release
         (meta,) = read_batches(folder, release.meta, release)
-        self.class_names = tuple(name.decode() for name in meta[release.class_names])
-        first = 0
-        sets = []
-        for files in (release.train, release.test):
-            batches = read_batches(folder, files, release)
-            pixels = np.concatenate([batch[b"data"] for batch in batches])
-            label = torch.tensor([label for batch in batches for label in batch[release.labels]])
-            inputs = torch.from_numpy(pixels).reshape(-1, 3, SIZE, SIZE)
-            sets.append(InMemory(inputs, label, torch.arange(first, first + len(label))))
-            first += len(label)
-        self.train_set = self._images(sets[0], augment=self.augment)
-        self.val_set = self._images(sets[1], augment=False)
+        names = [name.decode() for name in meta[release.class_names]]
+        class_names = self.chosen(names)
+        train = self._read(release.train, first=0)
+        val = self._read(release.test, first=len(train))
+        if self.classes is not None:
+            numbers = [names.index(name) for name in class_names]
+            train, val = (_of_classes(data, numbers) for data in (train, val))
+        self.use_images(train, val, class_names)
 
-    def facts(self) -> dict[str, Any]:
-        """Besides what all sets say: how images became inputs."""
-        own = {"augment": self.augment, "mean": self.mean, "std": self.std}
-        return super().facts() | own
-
-    def _images(self, data: InMemory, *, augment: bool) -> Images:
-        """The same samples in the same memory."""
-        return Images(
-            data.inputs, data.label, data.index, mean=self.mean, std=self.std, augment=augment
-        )
+    def _read(self, files: Mapping[str, str], *, first: int) -> InMemory:
+        """All images in `files`, numbered from `first`."""
+        batches = read_batches(self.root / self.release.folder, files, self.release)
+        pixels = np.concatenate([batch[b"data"] for batch in batches])
+        label = torch.tensor([label for batch in batches for label in batch[self.release.labels]])
+        inputs = torch.from_numpy(pixels).reshape(-1, 3, SIZE, SIZE)
+        return InMemory(inputs, label, torch.arange(first, first + len(label)))
 
 
-def flip_and_crop(
-    images: UInt8[Tensor, "batch channels height width"],
-) -> UInt8[Tensor, "batch channels height width"]:
-    """Each image mirrored or not, then moved by up to 4 pixels each way, black where it was not.
-
-    Draws from torch's global generator of the images' device: the flips of the whole batch, then
-    all rows and all columns of the crops.
-    """
-    batch, _, height, width = images.shape
-    flip = torch.rand(batch, device=images.device) < 0.5
-    top, left = torch.randint(0, 2 * PADDING + 1, (2, batch), device=images.device)
-    flipped = torch.where(flip[:, None, None, None], images.flip(3), images)
-    padded = F.pad(flipped, [PADDING] * 4)
-    crops = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view of every crop there is
-    return crops[torch.arange(batch, device=images.device), :, top, left]
+def _of_classes(data: InMemory, numbers: Sequence[int]) -> InMemory:
+    """The samples of some classes, which are numbered anew in their order."""
+    match = data.label[:, None] == torch.tensor(numbers)
+    kept = match.any(dim=1)
+    return InMemory(data.inputs[kept], match[kept].int().argmax(dim=1), data.index[kept])
 
 
 def read_batches(

@@ -20,6 +20,7 @@ from mmrep.stats.labels import check_labels
 # The published fit takes 1e-7 / (2 images) times a sum over 900 patches (30 x 30) of each image for
 # rate * lambda^2: this times the mean, which is what our lambda is the root of.
 PUBLISHED_RATE = 1e-7 * 900 / 2  # 4.5e-5
+PUBLISHED_STEPS = (10_000, 4_999_750)  # the grid that the published program searches, by 250
 
 CHUNK_BYTES = 4 * 2**20  # of doubles at a time; what is held besides is about four times that
 STRIP = 6  # neighbouring windows that share one product, see `_outer`: the fastest for 3 x 3
@@ -237,6 +238,27 @@ def energy_profile(
     return profile if scale == "paper" else profile / math.sqrt(len(filters))
 
 
+def profile_correlation(x: Float[Tensor, "values"], y: Float[Tensor, "values"]) -> float:
+    """Pearson's correlation of two profiles, whose scales do not matter; NaN for a constant one."""
+    x, y = (profile.double() - profile.double().mean() for profile in (x, y))
+    return float((x @ y) / (x.norm() * y.norm()))
+
+
+def whitening_filters(
+    axes: Float64[Tensor, "dimensions dimensions"],
+    energy: Float64[Tensor, "dimensions"],
+    *,
+    channels: int,
+) -> Float64[Tensor, "dimensions channels rows columns"]:
+    """Filters whose responses to the patches are uncorrelated and of variance 1.
+
+    One filter along each axis, divided by its energy; axes of energy 0 are left out, as 0.
+    """
+    size = math.isqrt(len(axes) // channels)
+    scaled = torch.where(energy > 0, axes / energy, 0)
+    return scaled.T.reshape(len(axes), channels, size, size)
+
+
 def theoretical_profile(
     energy: Float[Tensor, "dimensions"], step: float | int, rate: float | int
 ) -> Float64[Tensor, "dimensions"]:
@@ -342,39 +364,6 @@ def _correlations(
     theory -= theory.mean(dim=-1, keepdim=True)
     # -1 where the formula is constant for once, as two values may be when their curves cross.
     return (theory @ measured / theory.norm(dim=-1)).nan_to_num(nan=-1)
-
-
-def autocorrelation(
-    maps: Float[Tensor, "images channels height width"], max_shift: int, direction: str
-) -> Float64[Tensor, "shifts"]:
-    """C(0) to C(max_shift), divided by C(0): how alike pixels so far apart are (Figure 6).
-
-    C is the mean, over images and all pairs of positions that far apart in `direction`, which is
-    "horizontal" or "vertical", of the inner product of their channel vectors. No mean is taken off:
-    give the normalised input, or what a first layer makes of it. The paper names no direction; the
-    mean of both curves is that of all such pairs of square maps.
-    """
-    if direction not in ("horizontal", "vertical"):
-        raise ValueError(f"direction={direction!r} is not one of horizontal, vertical")
-    dim = 3 if direction == "horizontal" else 2
-    length = maps.shape[dim]
-    if not 0 <= max_shift < length:
-        raise ValueError(
-            f"max_shift={max_shift} does not fit into {length} pixels: take 0 to {length - 1}"
-        )
-    sums = torch.zeros(max_shift + 1, dtype=torch.float64, device=maps.device)
-    for part in torch.split(maps, max(1, CHUNK_BYTES // (8 * maps[:1].numel() or 1))):
-        part = part.double()
-        for shift in range(max_shift + 1):
-            pairs = length - shift
-            sums[shift] += (part.narrow(dim, 0, pairs) * part.narrow(dim, shift, pairs)).sum()
-    if not (sums[0] > 0 and sums.isfinite().all()):
-        raise ValueError(
-            f"C(0) is proportional to {sums[0].item():g}: give at least one map that is finite and "
-            "not 0 everywhere"
-        )
-    means = sums / torch.arange(length, length - max_shift - 1, -1).to(sums)
-    return means / means[0]
 
 
 def label_correlations(

@@ -33,6 +33,15 @@ def test_is_computed_once_for_a_key(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
+def test_bytes_stay_bytes_and_the_file_stays_as_it_is(tmp_path: Path) -> None:
+    whole = np.arange(250, 256, dtype=np.uint8).reshape(3, 2)
+    first = cached_array(tmp_path, "pixels", {}, (3, 2), [whole[:2], whole[2:]], dtype="u1")
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, whole)
+    first[0, 0] = 7
+    assert np.array_equal(cached_array(tmp_path, "pixels", {}, (3, 2), never(), dtype="u1"), whole)
+
+
 def test_an_interruption_leaves_nothing_and_it_starts_again(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         cached_array(tmp_path, "acc", {}, WHOLE.shape, chunks(fail_after=4))

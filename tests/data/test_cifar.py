@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from mmrep.batch import Batch
-from mmrep.data.cifar import CIFAR, CIFAR_10, CIFAR_100, Release, flip_and_crop
+from mmrep.data.cifar import CIFAR, CIFAR_10, CIFAR_100, Release
 from mmrep.data.in_memory import PROJECT
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -88,7 +88,8 @@ def write_release(
 def cifar(root: Path, release: Release, **changes: Any) -> CIFAR:
     arguments: dict[str, Any] = {
         "data_dir": str(root),
-        "num_classes": 100 if release.labels == b"fine_labels" else 10,
+        "release": "cifar100" if release.title == "CIFAR-100" else "cifar10",
+        "num_classes": 10,  # of the miniature
         "augment": True,
         "batch_size": 5,
         "seed": 0,
@@ -132,44 +133,6 @@ def test_pickles_of_python_3_are_read_as_well(tmp_path: Path) -> None:
     other = ready(tmp_path / "3", write_release(tmp_path / "3", CIFAR_10, protocol_2))
     assert_close(one.train_set.inputs, other.train_set.inputs)
     assert_close(one.train_set.label, other.train_set.label)
-
-
-def images_of(num: int, size: int = 32) -> Tensor:
-    """Random pixels that are never black."""
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(1, 256, (num, 3, size, size), dtype=torch.uint8, generator=generator)
-
-
-def test_flip_and_crop_is_a_literal_loop_over_images() -> None:
-    images = images_of(64)
-    before = images.clone()
-    torch.manual_seed(3)
-    augmented = flip_and_crop(images)
-    torch.manual_seed(3)
-    flip, (top, left) = torch.rand(64) < 0.5, torch.randint(0, 9, (2, 64))
-    for number in range(64):
-        image = images[number].flip(2) if flip[number] else images[number]
-        framed = torch.zeros(3, 40, 40, dtype=torch.uint8)
-        framed[:, 4:36, 4:36] = image
-        row, column = int(top[number]), int(left[number])
-        assert torch.equal(augmented[number], framed[:, row : row + 32, column : column + 32])
-    assert torch.equal(images, before)
-
-
-def test_all_places_and_both_sides_are_equally_frequent() -> None:
-    torch.manual_seed(0)
-    num = 16_200
-    image = torch.zeros(num, 3, 32, 32, dtype=torch.uint8)
-    image[:, :, 16, 10] = 1  # mirrored it is in column 21
-    place = flip_and_crop(image)[:, 0].flatten(1).argmax(1)
-    row, column = place // 32, place % 32
-    flipped = column > 15  # columns 6 to 14, or 17 to 25
-    moved = torch.where(flipped, column - 21, column - 10) + 4
-    cells = 81 * flipped + 9 * (row - 12) + moved
-    counts = torch.bincount(cells, minlength=162)
-    assert len(counts) == 162
-    expected = num / 162  # 100 of each: chi-squared with 161 degrees of freedom
-    assert ((counts - expected) ** 2 / expected).sum() < 161 + 4 * (2 * 161) ** 0.5
 
 
 def test_borders_are_black_and_not_the_mean(tmp_path: Path) -> None:
@@ -275,17 +238,52 @@ def test_no_set_and_no_network_is_one_sentence(tmp_path: Path) -> None:
         ready(tmp_path, release)
 
 
+def test_a_release_that_is_none_is_named(tmp_path: Path) -> None:
+    chosen: dict[str, Any] = {**IMAGENET, "augment": True, "batch_size": 5, "seed": 0}
+    with pytest.raises(
+        ValueError, match=r"data\.release='cifar20' is not one of cifar10, cifar100"
+    ):
+        CIFAR(data_dir=str(tmp_path), release="cifar20", num_classes=20, **chosen)
+
+
+def test_classes_are_kept_in_the_order_in_which_they_are_named(tmp_path: Path) -> None:
+    release = write_release(tmp_path, CIFAR_10)
+    whole = ready(tmp_path, release)
+    names = ["class 7", "class 2", "class 5"]
+    some = ready(tmp_path, release, classes=names, num_classes=3)
+    assert some.class_names == tuple(names)
+    assert some.title == "CIFAR-10 class 7, class 2, class 5"
+    for ours, theirs in ((some.train_set, whole.train_set), (some.val_set, whole.val_set)):
+        kept = [i for i, label in enumerate(theirs.label.tolist()) if label in (7, 2, 5)]
+        assert ours.label.tolist() == [(7, 2, 5).index(theirs.label[i]) for i in kept]
+        assert ours.index.tolist() == [theirs.index[i] for i in kept]
+        assert torch.equal(ours.inputs, theirs.inputs[kept])
+    assert len(some.train_set) > 0
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_classes": 20}, r"data\.num_classes=20 is not one of 10, 100"),
-        ({"mean": [0.5]}, r"data\.mean=\[0\.5\] is not one number for each of R, G and B"),
-        ({"std": [1.0, 0.0, 1.0]}, r"data\.std=\[1\.0, 0\.0, 1\.0\] must be positive"),
+        (
+            {"classes": ["class 1", "cat"], "num_classes": 2},
+            r"data\.classes=\['class 1', 'cat'\]: CIFAR-10 has no cat, but class 0, class 1",
+        ),
+        (
+            {"classes": ["class 1", "class 3"]},
+            r"data\.num_classes=10: there are 2, class 1, class 3; set data\.num_classes=2",
+        ),
+        (
+            {"labels": "energy", "component": 0, "num_classes": 100},
+            r"data\.num_classes=100: there are 10, tenth 1, .*; set data\.num_classes=10",
+        ),
     ],
 )
-def test_a_wrong_choice_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_classes_that_are_not_there_are_named(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    release = write_release(tmp_path, CIFAR_10)
     with pytest.raises(ValueError, match=message):
-        cifar(tmp_path, CIFAR_10, **changes)
+        ready(tmp_path, release, **changes)
 
 
 @real
@@ -303,3 +301,13 @@ def test_real_cifar10_is_the_published_one() -> None:
     counts = torch.stack([torch.bincount(channel, minlength=256) for channel in channels])
     mean = counts.double() @ torch.arange(256.0).double() / counts.sum(1) / 255
     assert_close(mean, torch.tensor([0.4914, 0.4822, 0.4465]).double(), atol=5e-5, rtol=0)
+
+
+@real
+@pytest.mark.real
+def test_a_pair_of_real_classes_is_a_binary_task() -> None:
+    data = ready(REAL, CIFAR_10, classes=["cat", "dog"], num_classes=2)
+    assert data.label_counts(with_val=False).tolist() == [5000] * 2
+    assert data.label_counts(with_val=True).tolist() == [6000] * 2
+    whole = ready(REAL, CIFAR_10)
+    assert torch.equal(whole.train_set.label[data.train_set.index] == 5, data.train_set.label == 1)

@@ -18,7 +18,6 @@ from torch.testing import assert_close
 from mmrep.stats import energy as module
 from mmrep.stats.energy import (
     PUBLISHED_RATE,
-    autocorrelation,
     axes_from_sums,
     energy_profile,
     fit_theoretical_profile,
@@ -100,11 +99,9 @@ def test_the_chunk_makes_no_difference(bytes_: int, monkeypatch: pytest.MonkeyPa
     label = torch.tensor([0, 1, 1, 0, 2])
     axes = patch_axes(x, 3)
     labelled = label_correlations(x, label, axes.axes, num_classes=3)
-    curve = autocorrelation(x, 4, "horizontal")
     monkeypatch.setattr(module, "CHUNK_BYTES", bytes_)
     assert_close(patch_axes(x, 3), axes)
     assert_close(label_correlations(x, label, axes.axes, num_classes=3), labelled)
-    assert_close(autocorrelation(x, 4, "horizontal"), curve)
 
 
 def test_centred_axes_are_those_of_sklearn() -> None:
@@ -518,58 +515,6 @@ def test_what_cannot_be_fitted_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         fit_theoretical_profile(torch.tensor(profile), torch.tensor(energy), rate=0.02)
-
-
-# Autocorrelation
-
-
-def test_stripes_change_sign_across_and_not_along() -> None:
-    stripes = torch.tensor([1.0, -1.0]).repeat(5).expand(2, 3, 7, 10)
-    across, along = (autocorrelation(stripes, 4, d) for d in ("horizontal", "vertical"))
-    assert_close(across, torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0]).double())
-    assert_close(along, torch.ones(5).double())
-
-
-@pytest.mark.parametrize("direction", ["horizontal", "vertical"])
-def test_autocorrelation_is_the_mean_inner_product_of_pairs(direction: str) -> None:
-    x = images(4, 3, 6, 9)
-    maps = x.double().numpy() if direction == "horizontal" else x.double().numpy().swapaxes(2, 3)
-    width = maps.shape[3]
-    means = [
-        np.mean([(maps[..., i] * maps[..., i + d]).sum(axis=1) for i in range(width - d)])
-        for d in range(width)
-    ]
-    curve = autocorrelation(x, width - 1, direction)
-    assert_close(curve, torch.tensor(means) / means[0], rtol=1e-12, atol=1e-12)
-    assert_close(autocorrelation(-1e3 * x, width - 1, direction), curve, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.reference
-@pytest.mark.parametrize("direction", ["horizontal", "vertical"])
-def test_autocorrelation_of_cifar_is_the_stored_one(direction: str) -> None:
-    z = stored("label_statistics_cifar300")
-    expected = z[f"C_rgb_normalised_{direction}"]
-    curve = autocorrelation(cifar300(), 15, direction)
-    assert_close(curve, torch.from_numpy(expected / expected[0]), rtol=0, atol=1e-6)
-
-
-def test_an_unknown_direction_is_refused() -> None:
-    with pytest.raises(ValueError, match="direction='both' is not one of horizontal, vertical"):
-        autocorrelation(torch.ones(1, 1, 4, 4), 1, "both")
-
-
-@pytest.mark.parametrize("max_shift", [-1, 4])
-def test_a_shift_beyond_the_map_is_refused(max_shift: int) -> None:
-    with pytest.raises(ValueError, match=f"max_shift={max_shift} does not fit into 4 pixels: .* 3"):
-        autocorrelation(torch.ones(1, 1, 4, 5), max_shift, "vertical")
-
-
-@pytest.mark.parametrize(
-    "maps", [torch.empty(0, 1, 4, 4), torch.zeros(2, 1, 4, 4), torch.full((1, 1, 4, 4), math.nan)]
-)
-def test_maps_without_power_are_refused(maps: Tensor) -> None:
-    with pytest.raises(ValueError, match="give at least one map that is finite and not 0"):
-        autocorrelation(maps, 2, "vertical")
 
 
 # Labels
