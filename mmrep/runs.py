@@ -24,6 +24,16 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from mmrep.files import whole_file
+from mmrep.weights import is_of_task, network_state, read_checkpoint
+
+# A finished run's config asks for it wherever it is read back.
+OmegaConf.register_new_resolver(
+    "number_of_classes",
+    lambda chosen, labels, there: (
+        10 if str(labels).startswith("energy") else there if chosen is None else len(chosen)
+    ),  # deciles, where images are labelled by energy
+    replace=True,
+)
 
 PACKAGES = ("mmrep", "torch", "lightning", "torchmetrics", "hydra-core", "numpy", "scipy", "wandb")
 
@@ -91,31 +101,22 @@ def _data_of(folder: Path) -> LightningDataModule:
     return data
 
 
-def load_checkpoint(task: LightningModule, path: Path | str) -> dict[str, Any]:
-    """Puts a checkpoint's weights (of a file, or a run's last) into `task`; gives all it holds.
+def load_checkpoint(
+    task: LightningModule, source: Path | str, *, data_dir: str | None = None
+) -> dict[str, Any]:
+    """Puts weights from any source of `mmrep.weights.read_weights` into `task`; gives all it holds.
 
-    A file of another program holds the network alone, its names perhaps behind the `module.` of
-    `DataParallel`, its batch norm perhaps without the counters that PyTorch 0.4.1 brought.
+    A checkpoint of train.py holds the whole task. One of another program holds the network alone,
+    its batch norm perhaps without the counters that PyTorch 0.4.1 brought.
     """
-    path = Path(path)
-    path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
-    if not path.exists():
-        there = sorted(p.stem for p in path.parent.glob("*.ckpt") if p.stem[0] != ".")
-        raise FileNotFoundError(f"{path} is not there; checkpoints beside it: {there or 'none'}")
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        stored = checkpoint["state_dict"]
-        ours = any(key.startswith("net.") for key in stored)
-    except Exception as error:  # unpickling raises whatever it meets
-        raise ValueError(
-            f"{path} is no checkpoint of train.py ({type(error).__name__}): give a file of a run's "
-            "checkpoints/, the run's folder, or a file with a network's weights as its 'state_dict'"
-        ) from None
+    checkpoint = read_checkpoint(source, data_dir=data_dir)
+    stored: dict[str, Any] = checkpoint["state_dict"]
+    ours = is_of_task(stored)
     module: Any = task if ours else task.net
     wanted = module.state_dict()
     if not ours:
         counters = {k: v for k, v in wanted.items() if k.endswith(".num_batches_tracked")}
-        stored = counters | {key.removeprefix("module."): stored[key] for key in stored}
+        stored = counters | network_state(stored)
     both = stored.keys() & wanted.keys()
     missing, unexpected = wanted.keys() - both, stored.keys() - both
     misshapen = {key for key in both if stored[key].shape != wanted[key].shape}
@@ -126,7 +127,7 @@ def load_checkpoint(task: LightningModule, path: Path | str) -> dict[str, Any]:
             for key in map(min, filter(None, (missing, unexpected, misshapen)))
         )
         raise ValueError(
-            f"{path} is a checkpoint of another network: {len(missing | unexpected | misshapen)} "
+            f"{source} is a checkpoint of another network: {len(missing | unexpected | misshapen)} "
             f"tensors differ, first {first}; choose the model and data that it was trained with"
         )
     module.load_state_dict(stored)

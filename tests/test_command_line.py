@@ -40,7 +40,10 @@ def refusal(
     [
         ([], r"choose a model: python train\.py model=NAME, NAME one of av_mixed, .*shl_cnn"),
         (["model=shl_cn"], r"model='shl_cn' is not one of av_mixed, .*shl_cnn"),
-        ([MODEL, "data=sh"], r"data='sh' is not one of cifar10, cifar100, dsads, mnist_fsdd, shl"),
+        (
+            [MODEL, "data=sh"],
+            r"data='sh' is not one of celeba, cifar10, cifar100, dsads, images, mnist_fsdd, shl",
+        ),
         ([MODEL, "trainer=cuda"], r"trainer='cuda' is not one of cpu, ddp, gpu, smoke"),
         ([MODEL, "precision=8"], r"precision='8' is not one of 16, 32, bf16"),
         ([MODEL, "sensor=acc_nrm"], r"sensor='acc_nrm' is not one of acc_x, .*acc_norm.*pressure"),
@@ -61,11 +64,11 @@ def refusal(
         ([MODEL, "size=huge"], r"size='huge' is not one of paper, small"),
         (
             ["experiment=demo", "size=small"],
-            r"size=small shortens a preset: choose one with experiment=NAME, NAME one of eguchi",
+            r"size=small shortens a preset: choose one with experiment=NAME, NAME one of (chowers|eguchi)",
         ),
         (
             [MODEL, "source=program"],
-            r"source=program changes a preset: choose one with experiment=NAME, NAME one of eguchi",
+            r"source=program changes a preset: choose one with experiment=NAME, NAME one of (chowers|eguchi)",
         ),
         (
             ["model=av_mixed", "model.net.replicas=2", "trainer=ddp"],
@@ -124,7 +127,7 @@ def test_a_named_data_dir_without_the_set(
         ),
         (
             ["analysis=cca"],
-            r"analysis='cca' is not one of cca_projection, cell_selectivity, confusion, ",
+            r"analysis='cca' is not one of cca_projection, cell_selectivity, chowers2023_",
         ),
         (["analysis=list", "runs=nowhere"], r"runs=nowhere: no run there; give a folder"),
     ],
@@ -181,5 +184,9 @@ def test_numbers_of_groups_are_quoted() -> None:
 @pytest.mark.slow
 def test_help_says_what_can_be_chosen(tmp_path: Path) -> None:
     said = run(tmp_path, "train.py", "--help")
-    for choice in ("resnet56", "data: cifar10, cifar100, dsads, mnist_fsdd, shl", "--cfg job"):
+    for choice in (
+        "resnet56",
+        "data: celeba, cifar10, cifar100, dsads, images, mnist_fsdd, shl",
+        "--cfg job",
+    ):
         assert choice in said

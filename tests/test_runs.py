@@ -1,11 +1,13 @@
 """`load_checkpoint` on weights that other programs have published."""
 
+import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -13,8 +15,9 @@ from mmrep.data.in_memory import InMemory
 from mmrep.data.sampling import ShardBatches, loader
 from mmrep.features import read_features
 from mmrep.networks.resnet import CifarResNet
-from mmrep.runs import load_checkpoint
+from mmrep.runs import epochs_of, load_checkpoint
 from mmrep.tasks.classification import Classification
+from mmrep.weights import PUBLISHED, Published
 
 
 def task(depth: int = 8) -> Classification:
@@ -85,7 +88,44 @@ def test_another_depth_is_refused(tmp_path: Path) -> None:
         load_checkpoint(task(14), tmp_path / "resnet8.th")
 
 
+@pytest.mark.parametrize("form", [".pth", ".safetensors"])
+def test_a_bare_state_is_taken_as_a_networks(tmp_path: Path, form: str) -> None:
+    state, ours = published()["state_dict"], task()
+    path = tmp_path / f"bare{form}"
+    save_file(state, path) if form == ".safetensors" else torch.save(state, path)
+    assert load_checkpoint(ours, path)["state_dict"].keys() == state.keys()
+    for key, tensor in state.items():
+        assert torch.equal(ours.net.state_dict()[key.removeprefix("module.")], tensor)
+
+
+def test_a_published_name_is_taken_from_the_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(published(), tmp_path / "new.pth")
+    digits = hashlib.sha256((tmp_path / "new.pth").read_bytes()).hexdigest()[:8]
+    (tmp_path / "weights").mkdir()
+    path = (tmp_path / "new.pth").rename(tmp_path / "weights" / f"tiny-{digits}.pth")
+    monkeypatch.setitem(PUBLISHED, "tiny", Published(f"file:///nowhere/{path.name}", "conv1"))
+    ours, state = task(), torch.load(path, weights_only=True)["state_dict"]
+    load_checkpoint(ours, "tiny", data_dir=str(tmp_path))
+    assert torch.equal(ours.net.conv1.weight, state["module.conv1.weight"])
+    with pytest.raises(ValueError, match="tiny is a checkpoint of another network: 30 tensors"):
+        load_checkpoint(task(14), "tiny", data_dir=str(tmp_path))
+
+
+def test_a_checkpoint_of_ours_brings_the_whole_task_and_its_progress(tmp_path: Path) -> None:
+    source, ours = task(), task()
+    source.class_weight.copy_(torch.arange(10.0))
+    progress = {"epoch_progress": {"current": {"processed": 7}}}
+    held = {"state_dict": source.state_dict(), "loops": {"fit_loop": progress}}
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(held, tmp_path / "checkpoints" / "last.ckpt")
+    assert epochs_of(load_checkpoint(ours, tmp_path)) == 7
+    for key, tensor in source.state_dict().items():
+        assert torch.equal(ours.state_dict()[key], tensor)
+
+
 def test_a_file_without_a_state_is_refused_with_what_is_allowed(tmp_path: Path) -> None:
-    torch.save(published()["state_dict"], tmp_path / "bare.th")
-    with pytest.raises(ValueError, match=r"\(KeyError\): give .* weights as its 'state_dict'"):
-        load_checkpoint(task(), tmp_path / "bare.th")
+    torch.save({"best_prec1": 93.62}, tmp_path / "none.th")
+    with pytest.raises(ValueError, match=r"\(0 of 1 are tensors\): give .* as its 'state_dict'"):
+        load_checkpoint(task(), tmp_path / "none.th")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 SHORTCUTS = ("option_a", "projection")
 INITIALISATIONS = ("kaiming_normal", "pytorch")
+STEMS = (3, 7)
 
 
 class PaddedShortcut(nn.Module):
@@ -55,9 +56,10 @@ class CifarResNet(nn.Module):
     defaults, 853,018 parameters at depth 56. `shortcut="projection"` at depth 38 with
     `initialisation="pytorch"` is the network that Moreau et al.'s program trains, 584,602
     parameters. Kaiming normal (He et al. 2015, fan in, gain sqrt 2) takes in the last layer's
-    weight; "pytorch" leaves all layers as PyTorch makes them.
+    weight; "pytorch" leaves all layers as PyTorch makes them. `stem=7` makes the first layer's
+    filters 7 x 7; its output stays 32 x 32.
 
-    ValueError: a depth that is not 6n + 2, an unknown shortcut or initialisation.
+    ValueError: a depth that is not 6n + 2, an unknown shortcut, initialisation or stem.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class CifarResNet(nn.Module):
         num_classes: int = 10,
         shortcut: str = "option_a",
         initialisation: str = "kaiming_normal",
+        stem: int = 3,
     ) -> None:
         super().__init__()
         if depth < 8 or depth % 6 != 2:
@@ -75,8 +78,10 @@ class CifarResNet(nn.Module):
         if initialisation not in INITIALISATIONS:
             allowed = ", ".join(INITIALISATIONS)
             raise ValueError(f"initialisation={initialisation!r} is not one of {allowed}")
+        if stem not in STEMS:
+            raise ValueError(f"stem={stem} is not one of {', '.join(map(str, STEMS))}")
         blocks = (depth - 2) // 6
-        self.conv1 = _conv(3, 16, stride=1)
+        self.conv1 = _conv(3, 16, stride=1, kernel_size=stem)
         self.bn1 = nn.BatchNorm2d(16)
         self.layer1 = _stage(16, 16, blocks, shortcut)  # 32 x 32
         self.layer2 = _stage(16, 32, blocks, shortcut)  # 16 x 16
@@ -115,8 +120,9 @@ def _stage(in_channels: int, channels: int, blocks: int, shortcut: str) -> nn.Se
     return nn.Sequential(first, *(Block(channels, channels, shortcut) for _ in range(blocks - 1)))
 
 
-def _conv(in_channels: int, channels: int, stride: int) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, channels, kernel_size=3, stride=stride, padding=1, bias=False)
+def _conv(in_channels: int, channels: int, stride: int, kernel_size: int = 3) -> nn.Conv2d:
+    padding = kernel_size // 2
+    return nn.Conv2d(in_channels, channels, kernel_size, stride, padding, bias=False)
 
 
 def _without_module(net: nn.Module, state: dict[str, Any], prefix: str, *reports: object) -> None:

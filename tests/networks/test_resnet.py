@@ -192,3 +192,22 @@ def test_another_image_is_refused_with_the_remedy(shape: tuple[int, int, int]) -
     said = rf"images of 3 x 32 x 32, got \({', '.join(map(str, shape))}\): choose data=cifar10 or"
     with pytest.raises(ValueError, match=said):
         CifarResNet(8)(torch.zeros(2, *shape))
+
+
+def test_a_larger_stem_reads_wider_and_leaves_the_rest() -> None:
+    net, usual = CifarResNet(8, stem=7), CifarResNet(8)
+    x = torch.randn(2, 3, 32, 32)
+    weight = net.conv1.weight
+    assert weight.shape == (16, 3, 7, 7)
+    assert_close(net.conv1(x), F.conv2d(x, weight, padding=3))
+    assert count(net) - count(usual) == 16 * 3 * (7**2 - 3**2)
+    with torch.no_grad():  # a 3 x 3 filter within zeros is the same layer
+        net.load_state_dict(
+            usual.state_dict() | {"conv1.weight": F.pad(usual.conv1.weight, [2] * 4)}
+        )
+        assert_close(net.eval()(x), usual.eval()(x))
+
+
+def test_unknown_stems_are_refused() -> None:
+    with pytest.raises(ValueError, match="stem=5 is not one of 3, 7"):
+        CifarResNet(8, stem=5)
