@@ -122,7 +122,7 @@ def report(
         stride=stride,
     )
     _write_labels(folder, labels, data.class_names)
-    title = f"{data.title}; {network} after {history.epochs[-1]} epochs"
+    title = f"{data.title}; {network}"
     common: dict[str, Any] = {"title": title, "simulated": data.simulated}
     shown = {"learned filters": history.filters[-1]}
     if history.initial is not None and len(history.epochs) > 1:

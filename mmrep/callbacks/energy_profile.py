@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 
 from mmrep.first_layer import (
     History,
@@ -88,7 +89,11 @@ class EnergyProfile(Callback):
         if not trainer.is_global_zero:
             return
         self.history.write(Path(trainer.default_root_dir))
-        numbers = self._numbers(self.history)
+        try:
+            numbers = self._numbers(self.history)
+        except ValueError as error:  # no reason to lose a training
+            rank_zero_warn(f"energy_profile leaves out epoch {epoch}: {error}")
+            return
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": epoch - 1} | numbers, trainer.global_step - 1)
         now = time.monotonic()
@@ -109,16 +114,22 @@ class EnergyProfile(Callback):
             return
         before = History.of_run(run, self.name) if self.history is None else self.history
         history = before.with_epoch(epoch, self._filters(pl_module))
-        figures = report(
-            run,
-            history,
-            axes,
-            data,
-            network=type(pl_module.net).__name__,
-            stride=self.stride,
-            num_images=self.num_images,
-            partner=self.partner,
-        )
+        try:
+            figures = report(
+                run,
+                history,
+                axes,
+                data,
+                network=f"{type(pl_module.net).__name__} after {epoch} epochs",
+                stride=self.stride,
+                num_images=self.num_images,
+                partner=self.partner,
+            )
+        except ValueError as error:
+            if self.history is None:
+                raise
+            rank_zero_warn(f"energy_profile leaves out the report: {error}")
+            return
         for name, figure in figures.items():
             log_figure(trainer.loggers, run, name, figure, trainer.global_step)
         profiles = {name: of[-1] for name, of in profiles_of(history, axes.axes).items()}

@@ -185,12 +185,9 @@ def _finish(figure: Figure, grid: np.ndarray, title: str, x: str, y: str) -> Non
         for axes in grid.flat
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(
-        [*handles.values()],
-        [*handles],
-        loc="outside lower center",
-        ncols=min(columns, len(handles)),
-    )
+    widest = 0.6 + 0.075 * max(map(len, handles))  # inches that one name takes
+    columns = max(1, min(len(handles), int(figure.get_figwidth() / widest)))
+    figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=columns)
     figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
 
 

@@ -60,7 +60,8 @@ def conclude(study: Path, name: str, statements: Sequence[Statement], *, units: 
 
 def _numbers_of(s: Statement) -> str:
     ours = _short(s.ours) + (f" ± {_short(s.spread)}" if s.spread is not None else "")
-    paper = "" if s.difference is None else f", paper {s.paper:g} ({s.difference:+.1f})"
+    sign = "" if s.difference is None or s.difference < 0 else "+"
+    paper = "" if s.difference is None else f", paper {s.paper:g} ({sign}{_short(s.difference)})"
     return ours + paper + (f", asked {s.bound}" if s.bound else "")
 
 

@@ -1,0 +1,114 @@
+"""Chowers & Weiss 2023, Figures 4, 7, 14 to 16 and Table 3: profiles and the formula."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mmrep.files import write_table
+from mmrep.first_layer import OF, best_fit, formula
+from mmrep.screen import print_columns
+from mmrep.stats.energy import PUBLISHED_STEPS, PatchAxes
+from mmrep.studies.chowers2023 import (
+    Network,
+    Panels,
+    common_folder,
+    compared,
+    initialisations,
+    networks,
+    on_plain_images,
+    require,
+    show_profiles,
+)
+from mmrep.studies.chowers2023_numbers import (
+    EXPLAINED,
+    FORMULA_OF_INITIALISATION,
+    TABLE_3,
+    UNLIKE,
+)
+from mmrep.studies.statements import Statement, conclude
+
+PANELS = 9  # of a figure: the first network of so many data sets and architectures
+
+
+class Fitted(NamedTuple):
+    """One profile beside the formula at its best step."""
+
+    data: str
+    network: str
+    of: str
+    profile: np.ndarray
+    axes: PatchAxes
+    correlation: float
+    step: float
+
+    @property
+    def left_grid(self) -> str:
+        """Whether the step lies outside those that the published program tries."""
+        low, high = PUBLISHED_STEPS
+        return "below" if self.step < low else "above" if self.step > high else ""
+
+
+def report_formula(folders: Sequence[Path], name: str, epoch: int | None = None) -> None:
+    """Table 3: trained and random profiles beside the formula at its best step."""
+    found = on_plain_images(networks(folders, epoch=epoch))
+    found = require(found, "energy profiles", "experiment=chowers2023_formula")
+    study, simulated = common_folder(found), any(network.simulated for network in found)
+    fitted = [fitted_of(network, of) for network in found for of in OF]
+    groups = list(dict.fromkeys((one.data, one.labels) for one in found))
+    statements = []
+    for data, labels in groups:
+        of_group = [one for one in found if (one.data, one.labels) == (data, labels)]
+        statements += table_3(data, labels, of_group)
+    show_profiles(
+        study,
+        name,
+        lambda of: _panels(fitted, of),
+        title="Energy profiles and the formula at its best step",
+        simulated=simulated,
+    )
+    write_table(
+        study / "analysis" / name / "fits.csv",
+        ("data", "network", "of", "correlation", "step", "outside the published grid"),
+        ((f.data, f.network, f.of, f.correlation, f.step, f.left_grid) for f in fitted),
+    )
+    if outside := [one for one in fitted if one.left_grid]:
+        low, high = PUBLISHED_STEPS
+        print(f"steps outside the published grid of {low:,} to {high:,}:")
+        print_columns([(f.data, f.network, f.of, f"{f.step:,.0f}") for f in outside])
+    conclude(study, name, statements, units="correlations with the formula (Table 3)")
+
+
+def fitted_of(network: Network, of: str) -> Fitted:
+    profile = network.profile(of)
+    fit = best_fit(profile, network.axes)
+    return Fitted(network.data, network.title, of, profile.numpy(), network.axes, *fit)
+
+
+def table_3(data: str, labels: str, found: Sequence[Network]) -> list[Statement]:
+    """Its entry for one data set, and that of random initialisations."""
+    paper = TABLE_3.get(data) if labels == "true" else None
+    rows = []
+    for of in OF:
+        values = np.array([best_fit(network.profile(of), network.axes)[0] for network in found])
+        about = f"{labels} labels and formula"
+        rows.append(compared(about, f"{data}, {of}", values, paper, at_least=EXPLAINED))
+    one = found[0]
+    drawn = np.array([best_fit(profile, one.axes)[0] for profile in initialisations(one)])
+    about = "random initialisation and formula"
+    rows.append(compared(about, data, drawn, FORMULA_OF_INITIALISATION, at_most=UNLIKE))
+    return rows
+
+
+def _panels(fitted: Sequence[Fitted], of: str) -> Panels:
+    """One network of each kind beside the formula."""
+    panels: Panels = {}
+    for one in fitted:
+        kind = f"{one.data}, {one.network.rpartition(', ')[0]}"
+        if one.of == of and np.isfinite(one.step) and kind not in panels and len(panels) < PANELS:
+            panels[kind] = {
+                f"{'weights' if of == 'weights' else 'change'}": one.profile,
+                "formula": formula(one.axes, one.step).numpy(),
+            }
+    return panels

@@ -1,0 +1,131 @@
+"""Chowers & Weiss 2023, Figure 3 and Table 2: what first layers learn from random labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from mmrep.first_layer import OF
+from mmrep.stats.energy import profile_correlation
+from mmrep.studies.chowers2023 import (
+    Line,
+    Network,
+    common_folder,
+    compared,
+    correlations,
+    initialisations,
+    networks,
+    on_plain_images,
+    require,
+    show_epochs,
+    show_profiles,
+    with_initialisations,
+)
+from mmrep.studies.chowers2023_numbers import (
+    ALIKE,
+    RANDOM_INITIALISATION,
+    TABLE_2,
+    TRUE_AND_RANDOM,
+    UNLIKE,
+)
+from mmrep.studies.statements import Statement, conclude
+
+Group = tuple[str, str, int]  # data, architecture, filters
+
+
+def report_random_labels(folders: Sequence[Path], name: str, epoch: int | None = None) -> None:
+    """Table 2 for each data set and architecture that was trained with true and random labels."""
+    found = on_plain_images(networks(folders, epoch=epoch))
+    groups: dict[Group, tuple[list[Network], list[Network]]] = {}
+    for group in dict.fromkeys(map(_group, found)):
+        true, random = (_of(found, group, labels) for labels in ("true", "random"))
+        if true and random:
+            groups[group] = true, random
+    if not groups:
+        require([], "true and random labels", "experiment=chowers2023_random_labels")
+    study, simulated = common_folder(found), any(one.simulated for one in found)
+    statements = [
+        statement
+        for group, (true, random) in groups.items()
+        for of in OF
+        for statement in table_2(group, true, random, of)
+    ]
+    show_profiles(
+        study,
+        name,
+        lambda of: {_title(group): _lines(*both, of) for group, both in groups.items()},
+        title="Energy profiles",
+        simulated=simulated,
+    )
+    show_epochs(
+        study,
+        name,
+        {of: {_title(group): along(*both, of) for group, both in groups.items()} for of in OF},
+        title="Profiles learnt from true and from random labels, after equally many epochs",
+        simulated=simulated,
+    )
+    conclude(study, name, statements, units="correlations of energy profiles (Table 2)")
+
+
+def table_2(
+    group: Group, true: Sequence[Network], random: Sequence[Network], of: str
+) -> list[Statement]:
+    """Its row of one data set and architecture; all networks of the one with all of the other."""
+    data, architecture, _ = group
+    published = TABLE_2.get(data, {}) if architecture == "VGG11" else {}
+    where = f"{_title(group)}, {of}"
+    both = correlations([(x, y) for x in true for y in random], of)
+    initial = with_initialisations(random, of)
+    return [
+        compared(
+            TRUE_AND_RANDOM,
+            where,
+            both,
+            published.get(TRUE_AND_RANDOM),
+            at_least=ALIKE[TRUE_AND_RANDOM],
+        ),
+        compared(
+            RANDOM_INITIALISATION,
+            where,
+            initial,
+            published.get(RANDOM_INITIALISATION),
+            at_most=UNLIKE,
+        ),
+    ]
+
+
+def along(true: Sequence[Network], random: Sequence[Network], of: str) -> Line:
+    """The mean correlation of all pairs after each epoch that all of these networks have seen."""
+    common = set.intersection(*(set(one.history.epochs) for one in (*true, *random)))
+    epochs = sorted(common - {0})  # where the change is none, and weights are only drawn
+
+    def at(network: Network, epoch: int) -> Tensor:
+        return network.profiles(of)[network.history.epochs.index(epoch)]
+
+    values = [
+        float(np.mean([profile_correlation(at(x, e), at(y, e)) for x in true for y in random]))
+        for e in epochs
+    ]
+    return epochs, values
+
+
+def _lines(true: Sequence[Network], random: Sequence[Network], of: str) -> dict[str, np.ndarray]:
+    return {
+        "random initialisation": initialisations(true[0])[0].numpy(),
+        **{f"true labels, seed {one.seed}": one.profile(of).numpy() for one in true},
+        **{f"random labels, seed {one.seed}": one.profile(of).numpy() for one in random},
+    }
+
+
+def _group(network: Network) -> Group:
+    return network.data, network.architecture, network.width
+
+
+def _of(found: Sequence[Network], group: Group, labels: str) -> list[Network]:
+    return [one for one in found if _group(one) == group and one.labels == labels]
+
+
+def _title(group: Group) -> str:
+    data, architecture, width = group
+    return f"{data}, {architecture}, {width} filters"
