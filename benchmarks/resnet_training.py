@@ -36,7 +36,7 @@ from benchmarks.side_by_side import RESULTS, one_thread
 from mmrep import folders, screen
 from mmrep.batch import Batch
 from mmrep.command_line import CONF
-from mmrep.data.cifar import Images
+from mmrep.data.images import Images
 from mmrep.data.in_memory import InMemoryDataModule
 from mmrep.loggers import MetricsFile
 

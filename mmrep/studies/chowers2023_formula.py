@@ -65,7 +65,7 @@ def report_formula(folders: Sequence[Path], name: str, epoch: int | None = None)
         study,
         name,
         lambda of: _panels(fitted, of),
-        title="Energy profiles and the formula at its best step",
+        title="Energy profiles and the formula at its best step (ImageNet: chowers2023_filters)",
         simulated=simulated,
     )
     write_table(

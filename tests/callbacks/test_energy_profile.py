@@ -53,13 +53,14 @@ class Blots(ImageDataModule):
 
     def setup(self, stage: str) -> None:
         generator = torch.Generator().manual_seed(0)
-        sets = []
-        for first, count in ((0, 61), (61, 20)):
+
+        def blots(first: int, count: int) -> InMemory:
             noise = torch.rand(count, 3, 5, 5, generator=generator)
             pixels = (255 * F.interpolate(noise, 14, mode="bilinear")).byte()
             label = (noise[:, 0].mean((1, 2)) > noise[:, 2].mean((1, 2))).long()
-            sets.append(InMemory(pixels, label, torch.arange(first, first + count)))
-        self.use_images(*sets, ("red", "blue"))
+            return InMemory(pixels, label, torch.arange(first, first + count))
+
+        self.use_images(blots(0, 61), blots(61, 20), ("red", "blue"))
 
 
 class Tiny(nn.Module):

@@ -155,8 +155,8 @@ def test_labels_are_compared_after_equally_many_epochs(runs: Path) -> None:
     epochs, values = along(true, random, "change")
     assert epochs == [1, 2]
     for epoch, value in zip(epochs, values, strict=True):
-        profiles = [one[0].profiles("change")[epoch].numpy() for one in (true, random)]
-        assert_allclose(value, np.corrcoef(*profiles)[0, 1])
+        one, other = (found[0].profiles("change")[epoch].numpy() for found in (true, random))
+        assert_allclose(value, np.corrcoef(one, other)[0, 1])
 
 
 @pytest.mark.parametrize(
