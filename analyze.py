@@ -8,13 +8,17 @@ from omegaconf import DictConfig
 from rich.progress import track
 
 from mmrep import runs, screen
-from mmrep.command_line import CONF, check_analysis, one_sentence
+from mmrep.command_line import CONF, asks_for_runs, check_analysis, one_sentence
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="analyze")
 def main(cfg: DictConfig) -> None:
     screen.hush()
     check_analysis(cfg)
+    if not asks_for_runs(cfg):
+        data = instantiate(cfg.data) if "_target_" in cfg.data else None
+        instantiate(cfg.analysis.without_runs, data)
+        return
     folders = runs.run_folders(cfg.runs)
     try:
         analyse(cfg, folders)

@@ -113,18 +113,32 @@ def check_training(config: DictConfig, *, multirun: bool) -> None:
 
 
 def check_analysis(config: DictConfig) -> None:
-    """Raises where no analysis was chosen."""
+    """Raises where no analysis was chosen, or what it does not read."""
     if "analysis" not in config:
         names = ", ".join(choices("analysis"))
         raise ValueError(
             f"choose an analysis: python analyze.py analysis=NAME, NAME one of {names}"
         )
-    trainer = HydraConfig.get().runtime.choices["trainer"]
-    if "callback" not in config.analysis and trainer != "cpu":
+    name, chosen = config.analysis.name, HydraConfig.get().runtime.choices
+    reads_runs = asks_for_runs(config)
+    if chosen["trainer"] != "cpu" and not (reads_runs and "callback" in config.analysis):
         raise ValueError(
-            f"trainer={trainer}: analysis={config.analysis.name} works on finished runs in one "
-            "process on the CPU; leave it out"
+            f"trainer={chosen['trainer']}: analysis={name} works in one process on the CPU; "
+            "leave it out"
         )
+    if reads_runs and "without_runs" in config.analysis and "_target_" in config.data:
+        raise ValueError(
+            f"data={chosen['data']}: a run brings its own data; leave it out, or give weights=FILE"
+        )
+    given = [o for o in HydraConfig.get().overrides.task if o.startswith("runs=")]
+    if given and not reads_runs:
+        raise ValueError(f"{given[0]}: analysis={name} looks into no run here; leave it out")
+
+
+def asks_for_runs(config: DictConfig) -> bool:
+    """Whether an analysis is of finished runs, rather than of weights or of nothing trained."""
+    of_weights = "weights" in config and config.weights is not None
+    return "report" in config.analysis and not of_weights
 
 
 def quote_numbers(arguments: list[str]) -> list[str]:

@@ -43,6 +43,7 @@ from mmrep.stats.energy import (
     whitening_filters,
 )
 
+READINGS = {name: name.replace("_", ", ") for name in LabelCorrelations._fields}
 MAX_SHIFT = 15  # pixels
 MAX_PIXELS = 2**20  # of the images whose autocorrelation is taken
 Curves = dict[tuple[str, str], dict[str, np.ndarray]]  # by input and direction; by name
@@ -133,7 +134,7 @@ def report(
             {name: filters.numpy() for name, filters in shown.items()}, **common
         ),
         "energy_profile_labels": plot_label_correlations(
-            {name.replace("_", ", "): part.numpy() for name, part in labels._asdict().items()},
+            {READINGS[name]: part.numpy() for name, part in labels._asdict().items()},
             **common,
         ),
     }

@@ -142,9 +142,16 @@ def plot_autocorrelation(
 
 
 def plot_label_correlations(
-    panels: Mapping[str, Float[np.ndarray, "dimensions _"]], *, title: str, simulated: bool
+    panels: Mapping[str, Float[np.ndarray, "dimensions _"]],
+    *,
+    title: str,
+    simulated: bool,
+    noise: Mapping[str, Float[np.ndarray, "dimensions"]] | None = None,
 ) -> Figure:
-    """Correlations of each component with each class, one panel for each reading (Figure 5)."""
+    """Correlations of each component with each class, one panel for each reading (Figure 5).
+
+    `noise` is what chance would leave of their root mean square, and is dotted.
+    """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     width, height = panels_size(rows, columns)
@@ -155,6 +162,8 @@ def plot_label_correlations(
             mean_square = np.nanmean(np.square(correlation), axis=1)
             axes.plot(places, np.sqrt(mean_square), color="C4", label="root mean square of classes")
             axes.plot([], [], color="C0", alpha=0.5, label="one class")
+            if noise is not None:
+                axes.plot(places, noise[name], color="0.2", linestyle=":", label="by chance")
             axes.set_title(name)
         _finish(figure, grid, title, "component of patches", "correlation with the label")
     return figure
