@@ -72,8 +72,8 @@ class Network(NamedTuple):
     @property
     def alpha(self) -> float | None:
         """By which patches are scaled along the component."""
-        alpha: float | None = self.facts["config"]["data"].get("alpha")
-        return alpha
+        alpha = self.facts["config"]["data"].get("alpha")
+        return None if alpha is None else float(alpha)
 
     @property
     def frozen(self) -> bool:
