@@ -68,7 +68,7 @@ def refusal(
         ),
         (
             [MODEL, "source=program"],
-            r"source=program changes a preset: choose one with .*NAME, NAME one of (chowers|eguchi)",
+            r"source=program changes a preset: choose .*NAME, NAME one of (chowers|eguchi)",
         ),
         (
             ["model=av_mixed", "model.net.replicas=2", "trainer=ddp"],

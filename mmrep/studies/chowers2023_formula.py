@@ -56,11 +56,10 @@ def report_formula(folders: Sequence[Path], name: str, epoch: int | None = None)
     found = require(found, "energy profiles", "experiment=chowers2023_formula")
     study, simulated = common_folder(found), any(network.simulated for network in found)
     fitted = [fitted_of(network, of) for network in found for of in OF]
-    groups = list(dict.fromkeys((one.data, one.labels) for one in found))
-    statements = []
-    for data, labels in groups:
-        of_group = [one for one in found if (one.data, one.labels) == (data, labels)]
-        statements += table_3(data, labels, of_group)
+    groups: dict[tuple[str, str, str], list[Network]] = {}
+    for one in found:
+        groups.setdefault((one.data, one.architecture, one.labels), []).append(one)
+    statements = [row for of_group in groups.values() for row in table_3(of_group)]
     show_profiles(
         study,
         name,
@@ -86,18 +85,20 @@ def fitted_of(network: Network, of: str) -> Fitted:
     return Fitted(network.data, network.title, of, profile.numpy(), network.axes, *fit)
 
 
-def table_3(data: str, labels: str, found: Sequence[Network]) -> list[Statement]:
-    """Its entry for one data set, and that of random initialisations."""
-    paper = TABLE_3.get(data) if labels == "true" else None
+def table_3(found: Sequence[Network]) -> list[Statement]:
+    """Its entry for networks of one kind on one data set, and that of random initialisations."""
+    one = found[0]
+    published = one.labels == "true" and one.architecture == "VGG11"
+    paper = TABLE_3.get(one.data) if published else None
+    where = f"{one.data}, {one.architecture}"
     rows = []
     for of in OF:
         values = np.array([best_fit(network.profile(of), network.axes)[0] for network in found])
-        about = f"{labels} labels and formula"
-        rows.append(compared(about, f"{data}, {of}", values, paper, at_least=EXPLAINED))
-    one = found[0]
+        about = f"{one.labels} labels and formula"
+        rows.append(compared(about, f"{where}, {of}", values, paper, at_least=EXPLAINED))
     drawn = np.array([best_fit(profile, one.axes)[0] for profile in initialisations(one)])
     about = "random initialisation and formula"
-    rows.append(compared(about, data, drawn, FORMULA_OF_INITIALISATION, at_most=UNLIKE))
+    rows.append(compared(about, where, drawn, FORMULA_OF_INITIALISATION, at_most=UNLIKE))
     return rows
 
 

@@ -129,9 +129,9 @@ def test_the_three_reports(runs: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert float(second[TRUE_AND_RANDOM, where]["ours"]) < 0
     assert float(second[RANDOM_INITIALISATION, where]["paper"]) == 0.03
     third = statements(runs, "formula")
-    assert third["true labels and formula", "CIFAR-10, change"]["verdict"] == "holds"
-    assert float(third["true labels and formula", "CIFAR-10, change"]["paper"]) == 0.94
-    assert third["random labels and formula", "CIFAR-10, change"]["paper"] == ""
+    assert third["true labels and formula", "CIFAR-10, VGG11, change"]["verdict"] == "holds"
+    assert float(third["true labels and formula", "CIFAR-10, VGG11, change"]["paper"]) == 0.94
+    assert third["random labels and formula", "CIFAR-10, VGG11, change"]["paper"] == ""
     with (runs / "analysis" / "formula" / "fits.csv").open() as file:
         fits = list(csv.DictReader(file))
     step = [float(f["step"]) for f in fits if f["network"] == "VGG11, 2000 filters, seed 0"]
