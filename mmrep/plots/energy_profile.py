@@ -29,7 +29,7 @@ def plot_energy_profiles(
     width, height = panels_size(rows, columns)
     with styled_panels(rows, columns, width, height + 0.4, simulated=simulated) as (figure, grid):
         for axes, (name, profiles) in zip(grid.flat, panels.items(), strict=False):
-            _profiles(axes, profiles)
+            _profiles(axes, profiles, _colours(panels))
             axes.set_title(name)
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
@@ -85,7 +85,7 @@ def plot_profile_convergence(
     ):
         for axes, (name, curves) in zip(grid[0], panels.items(), strict=True):
             for label, (epochs, values) in curves.items():
-                axes.plot(epochs, values, marker=".", label=label)
+                axes.plot(epochs, values, marker=".", color=_colours(panels)[label], label=label)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_title(name)
         _finish(figure, grid, title, "after epoch", "correlation")
@@ -169,12 +169,20 @@ def plot_label_correlations(
     return figure
 
 
-def _profiles(axes: Axes, profiles: Mapping[str, Float[np.ndarray, "_"]]) -> None:
-    for place, (name, profile) in enumerate(profiles.items()):
+def _colours(panels: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
+    """One for each line's name, the same in all panels."""
+    names = dict.fromkeys(name for lines in panels.values() for name in lines)
+    return {name: f"C{place}" for place, name in enumerate(names)}
+
+
+def _profiles(
+    axes: Axes, profiles: Mapping[str, Float[np.ndarray, "_"]], colours: Mapping[str, str]
+) -> None:
+    for name, profile in profiles.items():
         axes.plot(
             np.arange(1, len(profile) + 1),
             profile / profile.max(),
-            color=f"C{place}",
+            color=colours[name],
             linestyle="--" if name.startswith(DASHED) else "-",
             label=name,
         )
