@@ -69,12 +69,23 @@ RELEASES = {"cifar10": CIFAR_10, "cifar100": CIFAR_100}
 class CIFAR(ImageDataModule):
     """CIFAR-10 or CIFAR-100, by `release`; validation is the official 10,000 test images.
 
-    Everything else is as in `ImageDataModule`. `index` counts the training images in the order of
-    the files, then the test images.
+    `num_train` keeps the first so many of the training images, of the chosen classes. Everything
+    else is as in `ImageDataModule`. `index` counts the training images in the order of the files,
+    then the test images.
     """
 
-    def __init__(self, *, data_dir: str | None, release: str, **shared: Any) -> None:
+    def __init__(
+        self,
+        *,
+        data_dir: str | None,
+        release: str,
+        num_train: int | None = None,
+        **shared: Any,
+    ) -> None:
         super().__init__(**shared)
+        if num_train is not None and num_train < 1:
+            raise ValueError(f"data.num_train={num_train} must be at least 1 image, or null: all")
+        self.num_train = num_train
         if release not in RELEASES:
             raise ValueError(f"data.release={release!r} is not one of {', '.join(RELEASES)}")
         self.name, self.release = release, RELEASES[release]
@@ -95,6 +106,13 @@ class CIFAR(ImageDataModule):
         if self.classes is not None:
             numbers = [names.index(name) for name in class_names]
             train, val = (_of_classes(data, numbers) for data in (train, val))
+        if self.num_train is not None:
+            if self.num_train > len(train):
+                raise ValueError(
+                    f"data.num_train={self.num_train}: there are {len(train)} training images"
+                )
+            kept = slice(self.num_train)
+            train = InMemory(train.inputs[kept], train.label[kept], train.index[kept])
         self.use_images(train, val, class_names)
 
     def _read(self, files: Mapping[str, str], *, first: int) -> InMemory:

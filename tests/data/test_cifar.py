@@ -125,6 +125,20 @@ def test_batches_become_images_numbered_through_the_set(tmp_path: Path, official
     assert data.facts()["mean"] == IMAGENET["mean"]
 
 
+def test_the_first_images_are_kept(tmp_path: Path) -> None:
+    release = write_release(tmp_path, CIFAR_10)
+    whole, few = ready(tmp_path, release), ready(tmp_path, release, num_train=7)
+    assert_close(few.train_set.inputs, whole.train_set.inputs[:7])
+    assert_close(few.train_set.label, whole.train_set.label[:7])
+    assert few.train_set.index.tolist() == list(range(7))
+    assert few.facts()["fingerprint"] != whole.facts()["fingerprint"]
+    assert len(few.val_set) == len(whole.val_set)
+    with pytest.raises(ValueError, match=r"data\.num_train=31: there are 30 training images"):
+        ready(tmp_path, release, num_train=31)
+    with pytest.raises(ValueError, match=r"data\.num_train=0 must be at least 1 image"):
+        cifar(tmp_path, release, num_train=0)
+
+
 def test_pickles_of_python_3_are_read_as_well(tmp_path: Path) -> None:
     def protocol_2(content: Any) -> bytes:
         return pickle.dumps(content, protocol=2)
