@@ -96,6 +96,12 @@ def check_training(config: DictConfig, *, multirun: bool) -> None:
             f"model.net.replicas={config.model.net.replicas} are trained on one device, and "
             f"trainer.devices={config.trainer.devices}: choose trainer=cpu or trainer=gpu"
         )
+    alpha, stride = (OmegaConf.select(config, key) for key in ("data.alpha", "model.net.stride"))
+    if alpha is not None and stride != 3:
+        raise ValueError(
+            f"data.alpha={alpha} lays patches of 3 x 3 side by side, to be read one by one: choose "
+            "model=vgg11 model.net.stride=3"
+        )
     swept = HydraConfig.get().job.override_dirname
     if several and multirun and re.search(r"(^|\x1f)seed=", swept):
         replicas = config.model.net.replicas

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from mmrep.files import whole_file
 from mmrep.metrics.patches import PatchMoments
-from mmrep.runs import epochs_of
+from mmrep.runs import epochs_of, read_facts
 from mmrep.stats.energy import (
     PUBLISHED_RATE,
+    PUBLISHED_STEPS,
     PatchAxes,
     axes_from_sums,
     energy_profile,
@@ -71,8 +72,14 @@ class History(NamedTuple):
         found = {}
         for checkpoint in run.glob("checkpoints/[!.]*.ckpt"):
             loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
-            epoch = 0 if checkpoint.stem == "init" else epochs_of(loaded)
-            found[epoch] = loaded["state_dict"][f"net.{layer}.weight"].float()
+            epoch, weight = epochs_of(loaded), loaded["state_dict"].get(f"net.{layer}.weight")
+            if weight is None:
+                raise ValueError(f"{checkpoint} has no layer {layer!r}: choose runs of one network")
+            found[0 if checkpoint.stem == "init" else epoch] = weight.float()
+        if not found:
+            raise FileNotFoundError(
+                f"{run} holds neither {FOLDER}/filters.npz nor checkpoints: give a run's folder"
+            )
         return cls((*sorted(found),), tuple(found[epoch] for epoch in sorted(found)))
 
 
@@ -144,6 +151,17 @@ def keep_axes(run: Path, axes: PatchAxes, data: Any, size: int, stride: int) -> 
         np.savez(part, key=_key(data, size, stride), **arrays)
 
 
+def require_same_normalisation(partner: Path, data: Any) -> None:
+    """Refuses another run whose filters are in another unit of colour."""
+    ours, theirs = data.facts(), read_facts(partner).get("data", {})
+    for name in ("mean", "std"):
+        if name in theirs and theirs[name] != ours.get(name):
+            raise ValueError(
+                f"partner={partner} was trained with data.{name}={theirs[name]} and this network "
+                f"has {ours.get(name)}: profiles compare along the same axes alone"
+            )
+
+
 def prepared(data: Any, batch: Any, device: torch.device) -> Float[Tensor, "_ channels rows cols"]:
     """The images of a batch as the network sees them in validation."""
     if not isinstance(batch.inputs, Tensor) or batch.inputs.ndim != 4:
@@ -199,6 +217,13 @@ def best_fit(profile: Float64[Tensor, "dimensions"], axes: PatchAxes) -> tuple[f
 def formula(axes: PatchAxes, step: float) -> Float64[Tensor, "dimensions"]:
     """The theoretical profile at a step that `best_fit` has found."""
     return theoretical_profile(axes.energy, step, rate_of(axes))
+
+
+def left_grid(step: float, axes: PatchAxes) -> str:
+    """Whether a step of `best_fit` lies "below" or "above" those of the published search."""
+    low, high = PUBLISHED_STEPS
+    in_theirs = step * rate_of(axes) / PUBLISHED_RATE
+    return "below" if in_theirs < low else "above" if in_theirs > high else ""
 
 
 def rate_of(axes: PatchAxes) -> float:

@@ -45,7 +45,7 @@ from mmrep.stats.energy import (
 
 READINGS = {name: name.replace("_", ", ") for name in LabelCorrelations._fields}
 MAX_SHIFT = 15  # pixels
-MAX_PIXELS = 2**20  # of the images whose autocorrelation is taken
+MAX_PIXELS = 2**21  # of the images whose autocorrelation is taken
 Curves = dict[tuple[str, str], dict[str, np.ndarray]]  # by input and direction; by name
 
 
@@ -125,9 +125,12 @@ def report(
     _write_labels(folder, labels, data.class_names)
     title = f"{data.title}; {network}"
     common: dict[str, Any] = {"title": title, "simulated": data.simulated}
-    shown = {"learned filters": history.filters[-1]}
+    learned = history.filters[-1]
     if history.initial is not None and len(history.epochs) > 1:
-        shown = {"initial filters": history.initial, **shown}
+        shown = {"initial filters": history.initial, "learned filters": learned}
+    else:
+        drawn = torch.randn(learned.shape, generator=torch.Generator().manual_seed(0))
+        shown = {"random filters": drawn, "learned filters": learned}
     figures = {
         "energy_profile": plot_energy_profiles(_panels(profiles, axes, rows), **common),
         "energy_profile_filters": plot_filters(

@@ -71,6 +71,10 @@ def refusal(
             r"source=program changes a preset: choose .*NAME, NAME one of (chowers|eguchi)",
         ),
         (
+            ["model=vgg11", "data.alpha=3", "data.component=0"],
+            r"data\.alpha=3 lays patches .*: choose model=vgg11 model\.net\.stride=3",
+        ),
+        (
             ["model=av_mixed", "model.net.replicas=2", "trainer=ddp"],
             r"model\.net\.replicas=2 are trained on one device, and .*: choose trainer=cpu",
         ),

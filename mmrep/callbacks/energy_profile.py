@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
 from mmrep.first_layer import (
+    FOLDER,
     History,
     axes_of_training,
     correlations_of,
@@ -21,6 +22,7 @@ from mmrep.first_layer import (
     kept_axes,
     patch_stride,
     profiles_of,
+    require_same_normalisation,
 )
 from mmrep.first_layer_report import report
 from mmrep.loggers import log_curves, log_figure
@@ -65,6 +67,7 @@ class EnergyProfile(Callback):
         self.partner = None
         if self.partner_folder is not None:
             self.partner = History.of_run(Path(self.partner_folder), self.name)
+            require_same_normalisation(Path(self.partner_folder), trainer.datamodule)
             ours, theirs = layer.weight.shape[1:], self.partner.filters[-1].shape[1:]
             if ours != theirs:
                 raise ValueError(
@@ -75,8 +78,14 @@ class EnergyProfile(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         run, epoch = Path(trainer.default_root_dir), trainer.current_epoch
         self.axes = self._axes(trainer, pl_module)
-        before = History.of_run(run, self.name).until(epoch - 1) if epoch else History()
-        self.history = before.with_epoch(epoch, self._filters(pl_module))
+        filters = self._filters(pl_module)
+        if filters[0].numel() != len(self.axes.axes):
+            raise ValueError(
+                f"layer={self.name!r} has filters of {tuple(filters.shape[1:])}, which are no "
+                "patches of the images: choose the first layer"
+            )
+        before = self._before(run).until(epoch - 1) if epoch else History()
+        self.history = before.with_epoch(epoch, filters)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic()
@@ -112,8 +121,10 @@ class EnergyProfile(Callback):
         axes = self._axes(trainer, pl_module)  # every rank takes part, one writes
         if not trainer.is_global_zero:
             return
-        before = History.of_run(run, self.name) if self.history is None else self.history
+        before = self.history or self._before(run)
         history = before.with_epoch(epoch, self._filters(pl_module))
+        if not (run / FOLDER / "filters.npz").exists():  # of a run that was trained without this
+            history.write(run)
         try:
             figures = report(
                 run,
@@ -153,6 +164,13 @@ class EnergyProfile(Callback):
             if trainer.is_global_zero:
                 keep_axes(run, axes, data, self.size, self.stride)
         return axes
+
+    def _before(self, run: Path) -> History:
+        """What is known of a finished run; of one that has no checkpoints, nothing."""
+        try:
+            return History.of_run(run, self.name)
+        except FileNotFoundError:
+            return History()
 
     def _filters(self, task: Any) -> Any:
         return first_layer(task.net, self.layer)[1].weight

@@ -21,6 +21,7 @@ from mmrep.data.in_memory import InMemory, data_folder
 URL = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 IMAGES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba.txt"
 PARTITION = "list_eval_partition.txt"
+RELEASED = {IMAGES: "Img", ATTRIBUTES: "Anno", PARTITION: "Eval"}  # folders of the release
 WIDTH, HEIGHT = 178, 218  # pixels of an aligned image; the middle WIDTH x WIDTH are used
 TRAIN, VALIDATION, TEST = "0", "1", "2"  # in the list of partitions
 
@@ -66,7 +67,8 @@ class CelebA(ImageDataModule):
         self.set_title = f"CelebA {attribute.replace('_', ' ')}"
 
     def prepare_data(self) -> None:
-        missing = [n for n in (IMAGES, ATTRIBUTES, PARTITION) if not (self.folder / n).exists()]
+        names = (IMAGES, ATTRIBUTES, PARTITION)
+        missing = [name for name in names if not self._path(name).exists()]
         if missing:
             raise FileNotFoundError(
                 f"no CelebA in {self.folder}: {', '.join(missing)} missing; fetch "
@@ -83,15 +85,15 @@ class CelebA(ImageDataModule):
 
     def _read(self) -> tuple[InMemory, InMemory]:
         """Training and validation, decoded in the first call, and then kept."""
-        has = read_attribute(self.folder / ATTRIBUTES, self.attribute)
-        partition = read_partition(self.folder / PARTITION)
+        has = read_attribute(self._path(ATTRIBUTES), self.attribute)
+        partition = read_partition(self._path(PARTITION))
         train = choose(has, partition, TRAIN, self.num_train, "num_train")
         val = choose(has, partition, TEST, self.num_val, "num_val")
         return self._decoded("train", train), self._decoded("val", val)
 
     def _decoded(self, title: str, chosen: Chosen) -> InMemory:
         inputs = decoded_images(
-            self.folder / IMAGES,
+            self._path(IMAGES),
             chosen.names,
             self._resize,
             self.size,
@@ -100,6 +102,11 @@ class CelebA(ImageDataModule):
             key={"size": self.size, "code": code_digest(__file__)},
         )
         return InMemory(inputs, torch.tensor(chosen.label), torch.tensor(chosen.places))
+
+    def _path(self, name: str) -> Path:
+        """In the folder itself, or where the release has it."""
+        released = self.folder / RELEASED[name] / name
+        return released if released.exists() else self.folder / name
 
     def _resize(self, image: Image.Image) -> Image.Image:
         if image.size != (WIDTH, HEIGHT):

@@ -11,7 +11,11 @@ from matplotlib.ticker import MaxNLocator
 from mmrep.plots.style import panels_size, styled_panels
 
 FILTERS_SHOWN = 64
-DASHED = ("initial", "random", "formula")  # lines that are no trained network's begin so
+DASHED = (
+    "initial",
+    "random initialisation",
+    "formula",
+)  # lines that are no trained network's begin so
 
 
 def plot_energy_profiles(

@@ -1,7 +1,6 @@
 """What the studies of Chowers & Weiss 2023 share: trained networks by their first layers."""
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,9 +40,15 @@ class Network(NamedTuple):
     @property
     def data(self) -> str:
         """The data set, and its classes where these are some of them."""
-        config = self.facts["config"]["data"]
-        name = TITLES.get(self.facts["data"]["name"], self.facts["data"]["name"])
-        return f"{name} {'/'.join(sorted(config['classes']))}" if config.get("classes") else name
+        config, name = self.facts["config"]["data"], self.facts["data"]["name"]
+        parts = [TITLES.get(name, name)]
+        if "attribute" in config:  # CelebA
+            parts.append(f"{config['attribute']} {config['size']} x {config['size']}")
+        if "folder" in config:
+            parts.append(str(config["folder"]))
+        if config.get("classes"):
+            parts.append("/".join(sorted(config["classes"])))
+        return " ".join(parts)
 
     @property
     def family(self) -> str:
@@ -52,7 +57,9 @@ class Network(NamedTuple):
     @property
     def architecture(self) -> str:
         """Such as VGG11 or ResNet-20, whatever the width of the first layer."""
-        return f"{self.family}{'' if self.family == 'VGG' else '-'}{self._net['depth']}"
+        name = f"{self.family}{'' if self.family == 'VGG' else '-'}{self._net.get('depth', '')}"
+        plain = self._net.get("batch_norm") is False
+        return f"{name.rstrip('-')}{' without batch norm' if plain else ''}"
 
     @property
     def width(self) -> int:
@@ -90,15 +97,29 @@ class Network(NamedTuple):
     @property
     def title(self) -> str:
         """What tells the network from others on the same data."""
-        labels = "" if self.labels == "true" else f", {self.labels} labels"
-        return f"{self.architecture}, {self.width} filters{labels}, seed {self.seed}"
+        number = self.facts["config"]["data"].get("num_train")
+        parts = [
+            f"{self.architecture}, {self.width} filters",
+            "" if self.labels == "true" else f"{self.labels} labels",
+            "" if self.component is None else f"axis {self.component}",
+            "" if self.alpha is None else f"times {self.alpha:g}",
+            "frozen" if self.frozen else "",
+            f"{number:,} images" if number else "",
+            f"seed {self.seed}",
+        ]
+        return ", ".join(filter(None, parts))
+
+    @property
+    def normalisation(self) -> tuple[Any, Any]:
+        """Mean and deviation by which colours were divided; patches compare in one unit alone."""
+        return self.facts["data"].get("mean"), self.facts["data"].get("std")
 
     def profile(self, of: str) -> Float64[Tensor, "dimensions"]:
         """Of the last "weights", or of their "change" since the start."""
         return self.profiles(of)[-1]
 
     def profiles(self, of: str) -> Float64[Tensor, "epochs dimensions"]:
-        initial = self.history.filters[0] if of == "change" else 0
+        initial = self.history.filters[0] if of == "change" else 0  # epoch 0, as `networks` asks
         profiles = [energy_profile(f - initial, self.axes.axes) for f in self.history.filters]
         return torch.stack(profiles)
 
@@ -123,6 +144,11 @@ def networks(folders: Sequence[Path], *, epoch: int | None = None) -> list[Netwo
                 f"python analyze.py analysis=energy_profile runs={folder}"
             )
         history = History.read(kept)
+        if history.initial is None or len(history.epochs) < 2:
+            raise ValueError(
+                f"{folder} was followed after epoch {history.epochs[-1]} alone, without its "
+                "initial weights: train with callbacks=energy_profile"
+            )
         if epoch is not None:
             if epoch not in history.epochs:
                 raise ValueError(
@@ -131,7 +157,19 @@ def networks(folders: Sequence[Path], *, epoch: int | None = None) -> list[Netwo
                 )
             history = history.until(epoch)
         found.append(Network(folder, read_facts(folder), history, read_axes(folder)))
-    return sorted(found, key=lambda network: (network.data, network.title))
+    found.sort(key=lambda network: (network.data, network.title))
+    for one, other in itertools.pairwise(found):
+        if (one.data, one.title) == (other.data, other.title):
+            raise ValueError(
+                f"{one.folder} and {other.folder} are both {one.data}, {one.title}: give one of "
+                "them, as runs that differ in their recipe alone are not told apart"
+            )
+        if one.data == other.data and one.normalisation != other.normalisation:
+            raise ValueError(
+                f"{one.folder} and {other.folder} read {one.data} normalised differently: give "
+                "runs with the same data.mean and data.std"
+            )
+    return found
 
 
 def on_plain_images(found: Iterable[Network]) -> list[Network]:
@@ -189,12 +227,6 @@ def pairs(
 def correlations(both: Iterable[tuple[Network, Network]], of: str) -> Float64[np.ndarray, "pairs"]:
     """Pearson's correlation of the profiles of each pair."""
     return np.array([profile_correlation(x.profile(of), y.profile(of)) for x, y in both])
-
-
-def common_folder(found: Sequence[Network]) -> Path:
-    """The folder that holds all runs, where the study is written."""
-    runs = [network.folder.absolute() for network in found]
-    return Path(os.path.commonpath(runs)) if len(runs) > 1 else runs[0]
 
 
 def show_profiles(

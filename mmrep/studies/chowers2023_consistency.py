@@ -9,7 +9,6 @@ from mmrep.studies.chowers2023 import (
     Line,
     Network,
     Panels,
-    common_folder,
     compared,
     correlations,
     initialisations,
@@ -30,6 +29,7 @@ from mmrep.studies.chowers2023_numbers import (
     UNLIKE,
     WIDTHS,
 )
+from mmrep.studies.pairs import common_folder
 from mmrep.studies.statements import Statement, conclude
 
 # Which two networks on the same data are compared.
@@ -44,7 +44,7 @@ def report_consistency(folders: Sequence[Path], name: str, epoch: int | None = N
     """Table 1 for each data set of networks with true labels, profiles, and how they converge."""
     found = [network for network in networks(folders, epoch=epoch) if network.labels == "true"]
     found = require(on_plain_images(found), "true labels", "experiment=chowers2023_consistency")
-    study = common_folder(found)
+    study = common_folder(one.folder for one in found)
     simulated = any(network.simulated for network in found)
     statements = [
         statement

@@ -24,11 +24,11 @@ from mmrep.stats.energy import LabelCorrelations, label_correlations
 from mmrep.studies.chowers2023 import (
     NUM_INITIALISATIONS,
     Network,
-    common_folder,
     networks,
     on_plain_images,
     require,
 )
+from mmrep.studies.pairs import common_folder
 from mmrep.studies.statements import Statement, conclude
 
 PIXELS, WHITENING = "RGB pixels", "perfectly whitening filters"
@@ -84,7 +84,7 @@ def report_decorrelation(folders: Sequence[Path], *, name: str, num_images: int,
         raise ValueError(f"analysis.num_images={num_images} must be at least 2")
     found = [network for network in networks(folders) if network.labels == "true"]
     found = require(on_plain_images(found), "true labels", "experiment=chowers2023_decorrelation")
-    study = common_folder(found)
+    study = common_folder(one.folder for one in found)
     statements: list[Statement] = []
     of_pixels: list[tuple[Any, ...]] = []
     of_labels: list[tuple[Any, ...]] = []

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mmrep.files import write_table
-from mmrep.first_layer import best_fit, formula
+from mmrep.first_layer import best_fit, formula, left_grid
 from mmrep.loggers import write_figure
 from mmrep.plots.energy_profile import plot_energy_profiles, plot_filters
 from mmrep.screen import short
@@ -70,10 +70,10 @@ def report_filters(
     for size in sorted({one.size for one in found}):
         alike = [one for one in found if one.size == size]
         axes = axes_beside(tables / f"{size}x{size}", data, size)
-        lines, correlations = profiles_of(alike, axes)
+        lines, fits = profiles_of(alike, axes)
         figure = plot_energy_profiles(
             {f"{one.title} (formula: r = {r:.2f})": of
-             for one, r, of in zip(alike, correlations, lines, strict=True)},
+             for one, (r, _), of in zip(alike, fits, lines, strict=True)},
             title=f"{data.title}: energy profiles of filters of {size} x {size}{left_out}",
             simulated=data.simulated,
         )  # fmt: skip
@@ -87,7 +87,9 @@ def report_filters(
                 for i, values in enumerate(zip(axes.energy.tolist(), *of.values(), strict=True))
             ),
         )
-        statements += [_explained(one, r, data) for one, r in zip(alike, correlations, strict=True)]
+        statements += [
+            _explained(one, fit, data, axes) for one, fit in zip(alike, fits, strict=True)
+        ]
     conclude(study, name, statements, units="correlation with the formula at its best step")
 
 
@@ -109,6 +111,9 @@ def first_layers(
             continue
         name, filters = filters_of(state, layer)
         found.append(FirstLayer(source, name_of(source), name, filters.float()))
+    titles = [one.title for one in found]
+    if twice := next((title for title in titles if titles.count(title) > 1), None):
+        raise ValueError(f"weights={[*sources]}: two are called {twice}; rename one of the files")
     if not found:
         raise FileNotFoundError(
             f"none of {len(sources)} weights is there ({', '.join(sources)}): give files with "
@@ -119,28 +124,30 @@ def first_layers(
 
 def profiles_of(
     alike: Sequence[FirstLayer], axes: PatchAxes
-) -> tuple[list[dict[str, Profile]], list[float]]:
+) -> tuple[list[dict[str, Profile]], list[tuple[float, float]]]:
     """Each one's profile beside the formula at its best step, scaled to the same maximum.
 
-    And the correlations of both.
+    And the correlations of both, with that step.
     """
     lines: list[dict[str, Profile]] = []
-    correlations: list[float] = []
+    fits: list[tuple[float, float]] = []
     for one in alike:
         profile = energy_profile(one.filters, axes.axes)
         correlation, step = best_fit(profile, axes)
         theory = formula(axes, step)
         scaled = theory * (profile.max() / theory.max())
         lines.append({"weights": profile.numpy(), "formula": scaled.numpy()})
-        correlations.append(correlation)
-    return lines, correlations
+        fits.append((correlation, step))
+    return lines, fits
 
 
-def _explained(one: FirstLayer, correlation: float, data: Any) -> Statement:
+def _explained(one: FirstLayer, fit: tuple[float, float], data: Any, axes: PatchAxes) -> Statement:
     """Beside Table 3's mean of five networks, where this one may have been among them."""
-    published = one.source in PUBLISHED and data.name == "images"
+    published = one.source in PUBLISHED and data.name == "images" and len(data.class_names) == 1000
+    correlation, step = fit
+    where = f", {outside} the published grid" if (outside := left_grid(step, axes)) else ""
     return Statement(
-        "correlation with the formula",
+        f"correlation with the formula at step {step:,.0f}{where}",
         f"{one.title}, {data.title}",
         TABLE_3["ImageNet"].mean if published else None,
         correlation,

@@ -7,13 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from mmrep.files import write_table
-from mmrep.first_layer import OF, best_fit, formula
+from mmrep.first_layer import OF, best_fit, formula, left_grid
 from mmrep.screen import print_columns
 from mmrep.stats.energy import PUBLISHED_STEPS, PatchAxes
 from mmrep.studies.chowers2023 import (
     Network,
     Panels,
-    common_folder,
     compared,
     initialisations,
     networks,
@@ -27,6 +26,7 @@ from mmrep.studies.chowers2023_numbers import (
     TABLE_3,
     UNLIKE,
 )
+from mmrep.studies.pairs import common_folder
 from mmrep.studies.statements import Statement, conclude
 
 PANELS = 9  # of a figure: the first network of so many data sets and architectures
@@ -46,20 +46,27 @@ class Fitted(NamedTuple):
     @property
     def left_grid(self) -> str:
         """Whether the step lies outside those that the published program tries."""
-        low, high = PUBLISHED_STEPS
-        return "below" if self.step < low else "above" if self.step > high else ""
+        return left_grid(self.step, self.axes)
 
 
 def report_formula(folders: Sequence[Path], name: str, epoch: int | None = None) -> None:
     """Table 3: trained and random profiles beside the formula at its best step."""
     found = on_plain_images(networks(folders, epoch=epoch))
     found = require(found, "energy profiles", "experiment=chowers2023_formula")
-    study, simulated = common_folder(found), any(network.simulated for network in found)
+    study, simulated = (
+        common_folder(one.folder for one in found),
+        any(network.simulated for network in found),
+    )
     fitted = [fitted_of(network, of) for network in found for of in OF]
     groups: dict[tuple[str, str, str], list[Network]] = {}
     for one in found:
         groups.setdefault((one.data, one.architecture, one.labels), []).append(one)
     statements = [row for of_group in groups.values() for row in table_3(of_group)]
+    statements += [
+        of_initialisations(of_group)
+        for (_, _, labels), of_group in groups.items()
+        if labels == next(iter(groups))[2]
+    ]
     show_profiles(
         study,
         name,
@@ -86,7 +93,7 @@ def fitted_of(network: Network, of: str) -> Fitted:
 
 
 def table_3(found: Sequence[Network]) -> list[Statement]:
-    """Its entry for networks of one kind on one data set, and that of random initialisations."""
+    """Its entry for networks of one kind on one data set."""
     one = found[0]
     published = one.labels == "true" and one.architecture == "VGG11"
     paper = TABLE_3.get(one.data) if published else None
@@ -96,10 +103,20 @@ def table_3(found: Sequence[Network]) -> list[Statement]:
         values = np.array([best_fit(network.profile(of), network.axes)[0] for network in found])
         about = f"{one.labels} labels and formula"
         rows.append(compared(about, f"{where}, {of}", values, paper, at_least=EXPLAINED))
-    drawn = np.array([best_fit(profile, one.axes)[0] for profile in initialisations(one)])
-    about = "random initialisation and formula"
-    rows.append(compared(about, where, drawn, FORMULA_OF_INITIALISATION, at_most=UNLIKE))
     return rows
+
+
+def of_initialisations(found: Sequence[Network]) -> Statement:
+    """The same of random filters, as many as the first of these networks has."""
+    one = found[0]
+    drawn = np.array([best_fit(profile, one.axes)[0] for profile in initialisations(one)])
+    return compared(
+        "random initialisation and formula",
+        f"{one.data}, {one.architecture}",
+        drawn,
+        FORMULA_OF_INITIALISATION,
+        at_most=UNLIKE,
+    )
 
 
 def _panels(fitted: Sequence[Fitted], of: str) -> Panels:
@@ -109,7 +126,7 @@ def _panels(fitted: Sequence[Fitted], of: str) -> Panels:
         kind = f"{one.data}, {one.network.rpartition(', ')[0]}"
         if one.of == of and np.isfinite(one.step) and kind not in panels and len(panels) < PANELS:
             panels[kind] = {
-                f"{'weights' if of == 'weights' else 'change'}": one.profile,
+                of: one.profile,
                 "formula": formula(one.axes, one.step).numpy(),
             }
     return panels

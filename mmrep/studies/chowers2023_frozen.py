@@ -18,7 +18,7 @@ from mmrep.runs import read_facts
 from mmrep.screen import short
 from mmrep.studies.chowers2023 import TITLES
 from mmrep.studies.group_tests import mean_and_deviation
-from mmrep.studies.pairs import common_folder, finished, networks_of
+from mmrep.studies.pairs import common_folder, finished, folders_of, networks_of
 from mmrep.studies.statements import Statement, conclude
 
 ACCURACY = "val/accuracy"
@@ -59,7 +59,7 @@ def report_frozen(folders: Sequence[Path], name: str) -> None:
             f"{'; '.join(map(str, found))}: train them with python train.py "
             "experiment=chowers2023_frozen"
         )
-    study = common_folder(runs)
+    study = common_folder(folders_of(runs))
     facts = read_facts(next(iter(next(iter(runs.values())).values())))
     _write_tables(study / "analysis" / name, found, gaps, facts["data"]["source"])
     _draw(study, name, found, facts)

@@ -26,7 +26,6 @@ from mmrep.studies.chowers2023 import (
     Network,
     Panels,
     Profile,
-    common_folder,
     compared,
     correlations,
     networks,
@@ -35,6 +34,7 @@ from mmrep.studies.chowers2023 import (
 )
 from mmrep.studies.chowers2023_numbers import EXPLAINED, UNLIKE
 from mmrep.studies.group_tests import mean_and_deviation
+from mmrep.studies.pairs import common_folder
 from mmrep.studies.statements import Statement, conclude
 
 COMMAND = "experiment=chowers2023_interventions"
@@ -87,7 +87,7 @@ def report_interventions(folders: Sequence[Path], name: str, epoch: int | None =
     scaled = [one for one in found if one.labels in ("true", "random") and not _unscaled(one)]
     both = require([*by_energy, *scaled], "labels by energy or scaled patches", COMMAND)
     simulated = any(one.simulated for one in both)
-    study = Study(common_folder(found), name, _one_title(both), simulated)
+    study = Study(common_folder(one.folder for one in found), name, _one_title(both), simulated)
     statements = [*_on_labels(study, by_energy), *_on_scaled(study, scaled, found)]
     conclude(study.folder, name, statements, units="correlations of energy profiles")
 

@@ -11,7 +11,6 @@ from mmrep.stats.energy import profile_correlation
 from mmrep.studies.chowers2023 import (
     Line,
     Network,
-    common_folder,
     compared,
     correlations,
     initialisations,
@@ -29,6 +28,7 @@ from mmrep.studies.chowers2023_numbers import (
     TRUE_AND_RANDOM,
     UNLIKE,
 )
+from mmrep.studies.pairs import common_folder
 from mmrep.studies.statements import Statement, conclude
 
 Group = tuple[str, str, int]  # data, architecture, filters
@@ -44,7 +44,10 @@ def report_random_labels(folders: Sequence[Path], name: str, epoch: int | None =
             groups[group] = true, random
     if not groups:
         require([], "true and random labels", "experiment=chowers2023_random_labels")
-    study, simulated = common_folder(found), any(one.simulated for one in found)
+    study, simulated = (
+        common_folder(one.folder for one in found),
+        any(one.simulated for one in found),
+    )
     statements = [
         statement
         for group, (true, random) in groups.items()

@@ -50,7 +50,7 @@ from mmrep.studies import eguchi2019_numbers as published
 from mmrep.studies.eguchi2019_cell_statements import group_tests_of, statements_of
 from mmrep.studies.eguchi2019_runs import Kind, networks_of, say_missing
 from mmrep.studies.group_tests import mean_and_deviation, print_tests, write_tests
-from mmrep.studies.pairs import Networks, common_folder
+from mmrep.studies.pairs import Networks, common_folder, folders_of
 from mmrep.studies.statements import conclude
 
 REFERENCE = Kind("mixed", 4, "consistent")  # whose 80th percentiles are everybody's thresholds
@@ -97,7 +97,7 @@ def report_cells(
     """
     networks = networks_of(folders)
     say_missing(networks, published.CELLS)
-    study = common_folder(networks)
+    study = common_folder(folders_of(networks))
     jobs = [(kind, folder) for kind, by_seed in networks.items() for folder in by_seed.values()]
     measured: dict[Kind, list[Measured]] = {kind: [] for kind in networks}
     for kind, folder in track(jobs, description="cells"):

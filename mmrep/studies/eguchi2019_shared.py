@@ -32,7 +32,7 @@ from mmrep.studies.group_tests import (
     t_tests,
     write_tests,
 )
-from mmrep.studies.pairs import common_folder
+from mmrep.studies.pairs import common_folder, folders_of
 from mmrep.studies.shared_learning import (
     DIRECTIONS,
     MODALITIES,
@@ -73,7 +73,7 @@ def report_shared_learning(
 ) -> None:
     """Heads on the frozen codes of all runs: Figure 5, tables, tests, the paper's statements."""
     networks = networks_of(folders)
-    study = common_folder(networks)
+    study = common_folder(folders_of(networks))
     jobs = [(kind, folder) for kind, by_seed in networks.items() for folder in by_seed.values()]
     scores: dict[Kind, list[SharedAccuracy]] = {kind: [] for kind in networks}
     for kind, folder in track(jobs, description="heads on codes"):

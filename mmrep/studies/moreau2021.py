@@ -22,7 +22,7 @@ from mmrep.studies.moreau2021_statements import (
     cross_sensor_statements,
     same_sensor_statements,
 )
-from mmrep.studies.pairs import common_folder, networks_of, pairs_of
+from mmrep.studies.pairs import common_folder, folders_of, networks_of, pairs_of
 from mmrep.studies.recorded import Recorded, record
 from mmrep.studies.statements import conclude
 
@@ -34,7 +34,7 @@ def report_same_sensor(
 ) -> None:
     """Networks of one sensor in pairs: Figure 4, canonical correlations, statements."""
     networks = networks_of(folders)
-    study = common_folder(networks)
+    study = common_folder(folders_of(networks))
     pairs = {
         sensor: pairs_of(by_seed, by_seed, offset, names=sensor)
         for sensor, by_seed in networks.items()
@@ -65,7 +65,7 @@ def report_cross_sensor(
 ) -> None:
     """Networks of every sensor against those of every other: Figure 5, a matrix, statements."""
     networks = networks_of(folders)
-    study = common_folder(networks)
+    study = common_folder(folders_of(networks))
     pairs = {
         (partner, tested): pairs_of(
             networks[tested], networks[partner], offset, names=f"{tested} with {partner}"

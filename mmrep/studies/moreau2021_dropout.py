@@ -33,7 +33,7 @@ from mmrep.studies.moreau2021 import (
     write_summary,
 )
 from mmrep.studies.moreau2021_statements import redundancy_statement
-from mmrep.studies.pairs import common_folder, networks_of
+from mmrep.studies.pairs import common_folder, folders_of, networks_of
 from mmrep.studies.recorded import Recorded, record
 from mmrep.studies.statements import conclude
 
@@ -46,7 +46,7 @@ def report_dropout(
 ) -> None:  # fmt: skip
     """Random projection against random selection, for each configuration among the runs."""
     networks = networks_of(folders)
-    study = common_folder(networks)
+    study = common_folder(folders_of(networks))
     jobs = [(group, folder) for group, by_seed in networks.items() for folder in by_seed.values()]
     found: dict[str, list[Curves]] = {group: [] for group in networks}
     with_dropout: dict[str, bool] = {}

@@ -25,7 +25,7 @@ from mmrep.stats.multiset import EQUAL as EQUAL_VALUES
 from mmrep.stats.multiset import fused, multiset_cca
 from mmrep.stats.subspaces import scores_from_counts
 from mmrep.studies.moreau2021 import UNITS, is_simulated, print_table_1, title_of
-from mmrep.studies.pairs import Networks, common_folder, networks_of
+from mmrep.studies.pairs import Networks, common_folder, folders_of, networks_of
 from mmrep.studies.recorded import Recorded, record, require_same
 from mmrep.studies.statements import Statement, conclude
 
@@ -61,7 +61,7 @@ def report_fusion(
     networks = networks_of(folders)
     if len(networks) < 2:
         raise ValueError(f"there are runs of {', '.join(networks)} alone: fusion needs 2 sensors")
-    study = common_folder(networks)
+    study = common_folder(folders_of(networks))
     chosen: list[tuple[str, ...]] = [*combinations(networks, 2)]
     if len(networks) == 3:
         if len(set.intersection(*(set(by_seed) for by_seed in networks.values()))) < 3:

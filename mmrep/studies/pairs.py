@@ -1,7 +1,7 @@
 """Which finished runs are compared with which: by sensor, or what else tells them, and by seed."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,11 @@ def pairs_of(x: Networks, y: Networks, offset: int, *, names: str) -> list[tuple
     return pairs
 
 
-def common_folder(networks: Mapping[Any, Networks]) -> Path:
+def folders_of(networks: Mapping[Any, Networks]) -> list[Path]:
+    return [folder for by_seed in networks.values() for folder in by_seed.values()]
+
+
+def common_folder(runs: Iterable[Path]) -> Path:
     """The folder that holds all runs, where the study is written."""
-    runs = [folder.absolute() for by_seed in networks.values() for folder in by_seed.values()]
-    return Path(os.path.commonpath(runs)) if len(runs) > 1 else runs[0]
+    folders = [folder.absolute() for folder in runs]
+    return Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0]

@@ -198,6 +198,19 @@ def test_a_finished_run_is_read_from_its_checkpoints(
     assert_allclose(float(last["with_partner"]), 1)
 
 
+def test_a_run_that_was_not_followed_gets_its_history_from_its_checkpoints(tmp_path: Path) -> None:
+    for name, epochs in (("init", 0), ("last", 2)):
+        trainer = trainer_of(tmp_path / name, epochs=epochs)
+        trainer.fit(task := task_of(), datamodule=Blots())
+        trainer.save_checkpoint(tmp_path / "run" / "checkpoints" / f"{name}.ckpt")
+    trainer = trainer_of(tmp_path / "run", EnergyProfile(num_images=20))
+    trainer.fit_loop.epoch_progress.current.completed = 2  # as analyze.py does
+    trainer.validate(task, datamodule=Blots(), verbose=False)
+    history = History.read(tmp_path / "run" / FOLDER / "filters.npz")
+    assert history.epochs == (0, 2)
+    assert torch.equal(history.filters[1], task.net.body[0].weight)
+
+
 def test_axes_are_kept_for_the_same_data_and_windows_alone(
     trained: tuple[Path, Classification],
 ) -> None:
@@ -270,6 +283,14 @@ def test_what_cannot_be_analysed_is_refused(tmp_path: Path) -> None:
         ValueError, match=r"'body.0' has filters of \(3, 3, 5\) in 1 groups: choose"
     ):
         validate(wide)
+    with pytest.raises(FileNotFoundError, match=r"nowhere holds neither .*filters.npz nor check"):
+        validate(Tiny(), partner=str(tmp_path / "nowhere"))
+    deep = Tiny()
+    deep.body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3), nn.ReLU())
+    with pytest.raises(ValueError, match=r"'body.1' has filters of \(6, 3, 3\), which are no patc"):
+        trainer_of(tmp_path / "deep", EnergyProfile(layer="body.1")).fit(
+            task_of(deep), datamodule=Blots()
+        )
     large = Tiny()
     large.body[0] = nn.Conv2d(3, 6, 5)
     trainer = trainer_of(tmp_path / "large", EnergyProfile(), epochs=1)

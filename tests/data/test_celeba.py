@@ -57,6 +57,19 @@ def test_the_attribute_is_the_class_and_partitions_0_and_2_are_used(tmp_path: Pa
     assert not data.simulated
 
 
+def test_the_releases_own_folders_are_read_too(tmp_path: Path) -> None:
+    write_faces(tmp_path / "flat", PARTITION)
+    write_faces(tmp_path / "released", PARTITION)
+    folder = tmp_path / "released" / "celeba"
+    for place, name in (("Img", "img_align_celeba"), ("Anno", "list_attr_celeba.txt"),
+                        ("Eval", "list_eval_partition.txt")):  # fmt: skip
+        (folder / place).mkdir()
+        (folder / name).rename(folder / place / name)
+    flat, released = (ready(tmp_path / name) for name in ("flat", "released"))
+    assert torch.equal(released.train_set.inputs, flat.train_set.inputs)
+    assert torch.equal(released.val_set.label, flat.val_set.label)
+
+
 @pytest.mark.parametrize("size", [32, 178])
 def test_the_middle_is_cropped_and_resized(tmp_path: Path, size: int) -> None:
     """Against the whole picture before it was a JPEG, resized by PyTorch."""

@@ -36,6 +36,7 @@ def write_run(
     net: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
     max_epochs: int | None = None,
+    mean: float = 0.5,
 ) -> Path:
     """A run whose first layer had these filters after 0, 1, 2, ... epochs."""
     (folder / ".hydra").mkdir(parents=True)
@@ -48,7 +49,7 @@ def write_run(
     facts = {
         "seed": seed,
         "config": config,
-        "data": {"name": "cifar10", "source": "real", "fingerprint": "0"},
+        "data": {"name": "cifar10", "source": "real", "fingerprint": "0", "mean": [mean] * 3},
     }
     (folder / "run.json").write_text(json.dumps(facts))
     History(tuple(range(len(filters))), tuple(filters)).write(folder)

@@ -10,7 +10,7 @@ import torch
 from numpy.testing import assert_allclose
 from torch import Tensor
 
-from mmrep.first_layer import best_fit, formula
+from mmrep.first_layer import formula
 from mmrep.runs import run_folders
 from mmrep.stats.energy import energy_profile
 from mmrep.studies.chowers2023 import NUM_INITIALISATIONS, initialisations, networks, pairs
@@ -147,7 +147,7 @@ def test_a_step_outside_the_published_grid_is_said_to_be(tmp_path: Path) -> None
         (network,) = networks([folder])
         fitted = fitted_of(network, "weights")
         assert fitted.left_grid == expected
-        assert_allclose(fitted.correlation, best_fit(network.profile("weights"), AXES)[0])
+        assert_allclose(fitted.correlation, 1, atol=1e-6)
 
 
 def test_labels_are_compared_after_equally_many_epochs(runs: Path) -> None:
@@ -187,6 +187,40 @@ def test_an_epoch_or_a_history_that_is_not_there_is_refused(runs: Path, tmp_path
         ValueError, match=r"bare lacks .*energy_profile/: train with callbacks=ener"
     ):
         networks([bare])
+
+
+def test_runs_that_are_not_told_apart_or_in_another_unit_are_refused(tmp_path: Path) -> None:
+    for name, changes in {
+        "one": {},
+        "again": {"max_epochs": 9},
+        "unit": {"seed": 1, "mean": 0.4},
+        "few": {"seed": 2, "data": {"num_train": 5000}},
+    }.items():
+        write_run(tmp_path / name, learning(LEARNT, seed=0, count=30), AXES, **changes)
+    with pytest.raises(
+        ValueError, match=r"one and .*again are both CIFAR-10, VGG11, 30 filters, seed 0"
+    ):
+        networks([tmp_path / "one", tmp_path / "again"])
+    with pytest.raises(ValueError, match=r"unit read CIFAR-10 normalised differently: give runs"):
+        networks([tmp_path / "one", tmp_path / "unit"])
+    (few,) = networks([tmp_path / "few"])
+    assert few.title == "VGG11, 30 filters, 5,000 images, seed 2"
+
+
+@pytest.mark.parametrize(
+    ("net", "data", "architecture", "title"),
+    [
+        ({"batch_norm": False}, {}, "VGG11 without batch norm", "CIFAR-10"),
+        (RESNET, {"classes": ["dog", "cat"]}, "ResNet-20", "CIFAR-10 cat/dog"),
+        ({}, {"attribute": "Male", "size": 32}, "VGG11", "CIFAR-10 Male 32 x 32"),
+    ],
+)
+def test_what_else_a_network_and_its_data_are_is_in_their_names(
+    tmp_path: Path, net: dict[str, Any], data: dict[str, Any], architecture: str, title: str
+) -> None:
+    folder = write_run(tmp_path / "run", learning(LEARNT, seed=0), AXES, net=net, data=data)
+    (network,) = networks([folder])
+    assert (network.architecture, network.data) == (architecture, title)
 
 
 def test_a_difference_below_one_is_shown_with_the_digits_that_count(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmrep.first_layer import axes_of_training
+from mmrep.first_layer import axes_of_training, left_grid
 from mmrep.stats.energy import PatchAxes, whitening_filters
 from mmrep.studies.chowers2023_filters import FirstLayer, profiles_of, report_filters
 from tests.scripts import run
@@ -60,9 +60,11 @@ def test_both_limits_of_the_formula_are_explained_and_their_opposite_is_not() ->
     early = along_axes(axes, axes.energy, "early")
     late = along_axes(axes, 1 / axes.energy, "late")
     neither = along_axes(axes, 1.0 + torch.arange(27) % 2, "neither")
-    lines, correlations = profiles_of([early, late, neither], axes)
+    lines, fits = profiles_of([early, late, neither], axes)
+    correlations, steps = zip(*fits, strict=True)
     assert correlations[:2] == pytest.approx([1, 1], abs=1e-6)
     assert correlations[2] < 0.5
+    assert [left_grid(step, axes) for step in steps[:2]] == ["below", "above"]
     for line in lines:
         assert line["formula"].max() == pytest.approx(line["weights"].max())
 
