@@ -144,7 +144,7 @@ class EnergyProfile(Callback):
         for name, figure in figures.items():
             log_figure(trainer.loggers, run, name, figure, trainer.global_step)
         profiles = {name: of[-1] for name, of in profiles_of(history, axes.axes).items()}
-        components = range(1, len(axes.energy) + 1)
+        components = range(len(axes.energy))
         log_curves(
             trainer.loggers,
             "energy_profile",

@@ -31,7 +31,7 @@ def plot_theorem(
     with styled_panels(rows, 2, 8.2, 3.1 * rows + 0.5, simulated=simulated) as (figure, grid):
         for axes, (name, curves) in zip(grid.flat, panels.items(), strict=True):
             for number, (of, curve) in enumerate(curves.items()):
-                component = np.arange(1, len(curve.measured) + 1)
+                component = np.arange(len(curve.measured))
                 colour = f"C{2 * number}"
                 axes.semilogy(component, _scaled(curve.measured), "o", color=colour,
                               markersize=3.5, label=of)  # fmt: skip
@@ -39,7 +39,7 @@ def plot_theorem(
                 for (says, formula), line in zip(curve.formulas.items(), ("-", "--"), strict=False):
                     axes.semilogy(component, _scaled(formula), line, color=colour, linewidth=1.2,
                                   label=None if says in named else says)  # fmt: skip
-            axes.set(title=name, xlabel="component", ylabel="energy profile (largest = 1)",
+            axes.set(title=name, xlabel="component, from 0", ylabel="energy profile (largest = 1)",
                      ylim=(LOWEST, 1.6))  # fmt: skip
             axes.legend(fontsize="small", ncols=1 + (len(curves) > 1))
             axes.label_outer()

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from mmrep.plots.style import panels_size, styled_panels
 
 FILTERS_SHOWN = 64
+COMPONENT = "component of patches, from 0"  # by decreasing energy
 DASHED = (
     "initial",
     "random initialisation",
@@ -26,7 +27,7 @@ def plot_energy_profiles(
 ) -> Figure:
     """Profiles by panel and name, each divided by its largest value.
 
-    Components are numbered from 1, by decreasing energy of the patches.
+    Components are numbered from 0, by decreasing energy of the patches.
     """
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
@@ -37,7 +38,7 @@ def plot_energy_profiles(
             axes.set_title(name)
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
-        _finish(figure, grid, title, "component of patches, by decreasing energy",
+        _finish(figure, grid, title, COMPONENT,
                 "energy profile / its largest")  # fmt: skip
     return figure
 
@@ -61,10 +62,10 @@ def plot_profile_epochs(
             largest = of_epochs.max(axis=1, keepdims=True)
             shade = np.divide(of_epochs, largest, out=np.full(of_epochs.shape, np.nan),
                               where=largest > 0)  # fmt: skip
-            edges = np.arange(shade.shape[1] + 1) + 0.5
+            edges = np.arange(shade.shape[1] + 1) - 0.5
             rows = np.arange(len(shade) + 1)
             image = axes.pcolormesh(edges, rows, shade, vmin=0, vmax=1, cmap="Blues")
-            axes.set(title=name, xlabel="component of patches, by decreasing energy")
+            axes.set(title=name, xlabel=COMPONENT)
             shown = np.unique(np.linspace(0, len(shade) - 1, 9).round().astype(int))
             axes.set_yticks(shown + 0.5, [str(epochs[i]) for i in shown])
             axes.grid(visible=False)
@@ -161,7 +162,7 @@ def plot_label_correlations(
     width, height = panels_size(rows, columns)
     with styled_panels(rows, columns, width, height, simulated=simulated) as (figure, grid):
         for axes, (name, correlation) in zip(grid.flat, panels.items(), strict=True):
-            places = np.arange(1, len(correlation) + 1)
+            places = np.arange(len(correlation))
             axes.plot(places, correlation, color="C0", alpha=0.35, linewidth=0.9)
             mean_square = np.nanmean(np.square(correlation), axis=1)
             axes.plot(places, np.sqrt(mean_square), color="C4", label="root mean square of classes")
@@ -169,7 +170,7 @@ def plot_label_correlations(
             if noise is not None:
                 axes.plot(places, noise[name], color="0.2", linestyle=":", label="by chance")
             axes.set_title(name)
-        _finish(figure, grid, title, "component of patches", "correlation with the label")
+        _finish(figure, grid, title, COMPONENT, "correlation with the label")
     return figure
 
 
@@ -184,7 +185,7 @@ def _profiles(
 ) -> None:
     for name, profile in profiles.items():
         axes.plot(
-            np.arange(1, len(profile) + 1),
+            np.arange(len(profile)),
             profile / profile.max(),
             color=colours[name],
             linestyle="--" if name.startswith(DASHED) else "-",

@@ -119,7 +119,7 @@ def _on_labels(study: Study, by_energy: Sequence[Network]) -> Iterator[Statement
         study.folder,
         f"{study.name}_labels",
         lambda of: _label_panels(by_of[of], by_energy, of),
-        title=f"{study.title} (components of titles from 0)",
+        title=f"{study.title}",
         simulated=study.simulated,
     )
     for of, found in by_of.items():
@@ -147,7 +147,7 @@ def _on_scaled(
         study.folder,
         f"{study.name}_alpha",
         lambda of: _alpha_panels(scaled, axes, of),
-        title=f"{study.title}, patches scaled (components of titles from 0)",
+        title=f"{study.title}, patches scaled",
         simulated=study.simulated,
     )
     yield energies_statement(scaled, axes, study.title)

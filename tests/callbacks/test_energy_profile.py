@@ -32,6 +32,7 @@ from mmrep.loggers import MetricsFile
 from mmrep.stats.energy import energy_profile, patch_axes
 from mmrep.tasks.classification import Classification
 from tests.ddp import on_ranks
+from tests.scripts import TINY, run
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers",  # data are in memory
@@ -311,3 +312,17 @@ def test_two_ranks_have_the_axes_and_profiles_of_one(tmp_path: Path) -> None:
     alone = axes_and_profile(0)
     for together in on_ranks(axes_and_profile, world_size=2, folder=tmp_path):
         assert_close(together, alone, rtol=0, atol=1e-10)
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_the_command_keeps_the_same_axes_on_two_ranks(store: Path) -> None:
+    asked = (*TINY, "callbacks=energy_profile", "trainer.max_epochs=1", "logger=none")
+    run(store, "train.py", *asked, "hydra.run.dir=outputs/profile/1")
+    run(store, "train.py", *asked, "hydra.run.dir=outputs/profile/2", "trainer=ddp",
+        "trainer.devices=2")  # fmt: skip
+    one, two = (store / "outputs" / "profile" / ranks for ranks in "12")
+    assert_close(read_axes(one), read_axes(two), rtol=0, atol=1e-10)
+    initial, same = (History.read(f / FOLDER / "filters.npz").filters[0] for f in (one, two))
+    assert torch.equal(initial, same)
+    assert (two / "figures" / "energy_profile.png").exists()
