@@ -116,9 +116,14 @@ def along(true: Sequence[Network], random: Sequence[Network], of: str) -> Line:
 def _lines(true: Sequence[Network], random: Sequence[Network], of: str) -> dict[str, np.ndarray]:
     return {
         "random initialisation": initialisations(true[0])[0].numpy(),
-        **{f"true labels, seed {one.seed}": one.profile(of).numpy() for one in true},
-        **{f"random labels, seed {one.seed}": one.profile(of).numpy() for one in random},
+        **{_named(one): one.profile(of).numpy() for one in (*true, *random)},
     }
+
+
+def _named(network: Network) -> str:
+    """What tells it from others of its group."""
+    rest = network.title.partition(" filters, ")[2].removeprefix(f"{network.labels} labels, ")
+    return f"{network.labels} labels, {rest}"
 
 
 def _group(network: Network) -> Group:
