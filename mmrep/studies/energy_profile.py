@@ -19,7 +19,7 @@ def report_weights(
     data: Any,
     *,
     name: str,
-    weights: str,
+    weights: Any,
     partner: str | None,
     layer: str | None,
     folder: str,
@@ -36,6 +36,10 @@ def report_weights(
         raise ValueError(
             f"weights={weights} have profiles along axes of images' patches: choose the images, "
             "such as data=cifar10, or data=images data.folder=FOLDER"
+        )
+    if not isinstance(weights, str):
+        raise ValueError(
+            f"weights={weights}: give one source, or several to analysis=chowers2023_filters"
         )
     if num_images < 2:
         raise ValueError(f"analysis.num_images={num_images} must be at least 2")

@@ -195,6 +195,10 @@ def test_filters_of_grey_images_have_no_profile_of_colours(tmp_path: Path) -> No
             ["analysis=energy_profile", "data=cifar10"],
             r"data=cifar10: a run brings its own data; leave it out, or give weights=FILE",
         ),
+        (
+            ["analysis=energy_profile", "weights=[x.pth,y.pth]", "data=cifar10"],
+            r"weights=\['x.pth', 'y.pth'\]: give one source, or several to analysis=chowers2023_f",
+        ),
         (["analysis=confusion", "weights=x.pth"], r"'weights' is no key of this configuration"),
         (["analysis=confusion", "data=cifar10"], r"'data' is no key of this configuration"),
         (["analysis=energy_profile", "weights=x.pth", "data=cifar10"], r"x\.pth is not there"),
