@@ -1,5 +1,6 @@
 """Energy profiles of first layers, and what else is told of them (Chowers & Weiss 2023)."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from mmrep.plots.style import panels_size, styled_panels
 
 FILTERS_SHOWN = 64
+TITLE_WIDTH = 44  # letters over one panel
 COMPONENT = "component of patches, from 0"  # by decreasing energy
 DASHED = (
     "initial",
@@ -35,7 +37,7 @@ def plot_energy_profiles(
     with styled_panels(rows, columns, width, height + 0.4, simulated=simulated) as (figure, grid):
         for axes, (name, profiles) in zip(grid.flat, panels.items(), strict=False):
             _profiles(axes, profiles, _colours(panels))
-            axes.set_title(name)
+            axes.set_title(textwrap.fill(name, TITLE_WIDTH))
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
         _finish(figure, grid, title, COMPONENT,

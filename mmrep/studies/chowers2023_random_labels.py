@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from mmrep.first_layer import OF
 from mmrep.stats.energy import profile_correlation
@@ -65,7 +64,7 @@ def report_random_labels(folders: Sequence[Path], name: str, epoch: int | None =
         study,
         name,
         {of: {_title(group): along(*both, of) for group, both in groups.items()} for of in OF},
-        title="Profiles learnt from true and from random labels, after equally many epochs",
+        title="Learnt from random labels, beside the last profile from true labels",
         simulated=simulated,
     )
     conclude(study, name, statements, units="correlations of energy profiles (Table 2)")
@@ -99,16 +98,25 @@ def table_2(
 
 
 def along(true: Sequence[Network], random: Sequence[Network], of: str) -> Line:
-    """The mean correlation of all pairs after each epoch that all of these networks have seen."""
-    common = set.intersection(*(set(one.history.epochs) for one in (*true, *random)))
+    """The mean correlation of all pairs, after each epoch that all with random labels have seen.
+
+    With what networks with true labels had learnt at their end.
+    """
+    common = set.intersection(*(set(one.history.epochs) for one in random))
     epochs = sorted(common - {0})  # where the change is none, and weights are only drawn
-
-    def at(network: Network, epoch: int) -> Tensor:
-        return network.profiles(of)[network.history.epochs.index(epoch)]
-
     values = [
-        float(np.mean([profile_correlation(at(x, e), at(y, e)) for x in true for y in random]))
-        for e in epochs
+        float(
+            np.mean(
+                [
+                    profile_correlation(
+                        x.profile(of), y.profiles(of)[y.history.epochs.index(epoch)]
+                    )
+                    for x in true
+                    for y in random
+                ]
+            )
+        )
+        for epoch in epochs
     ]
     return epochs, values
 

@@ -150,13 +150,13 @@ def test_a_step_outside_the_published_grid_is_said_to_be(tmp_path: Path) -> None
         assert_allclose(fitted.correlation, 1, atol=1e-6)
 
 
-def test_labels_are_compared_after_equally_many_epochs(runs: Path) -> None:
+def test_random_labels_are_followed_towards_what_true_ones_taught(runs: Path) -> None:
     true, random = (networks([runs / name]) for name in ("true0", "random0"))
     epochs, values = along(true, random, "change")
     assert epochs == [1, 2]
     for epoch, value in zip(epochs, values, strict=True):
-        one, other = (found[0].profiles("change")[epoch].numpy() for found in (true, random))
-        assert_allclose(value, np.corrcoef(one, other)[0, 1])
+        learnt, followed = true[0].profile("change"), random[0].profiles("change")[epoch]
+        assert_allclose(value, np.corrcoef(learnt.numpy(), followed.numpy())[0, 1])
 
 
 @pytest.mark.parametrize(
