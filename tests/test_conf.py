@@ -1,5 +1,6 @@
 """Every file a user can choose composes, and its classes accept what it says."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,15 @@ def composed(*overrides: str, script: str = "train") -> DictConfig:
     return config
 
 
-@pytest.mark.parametrize("model", names("model"))
-@pytest.mark.parametrize("data", names("data"))
-def test_models_and_data_instantiate(model: str, data: str) -> None:
-    config = composed(f"model={model}", f"data={data}")
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        *((model, None) for model in names("model")),  # the model's own
+        *itertools.product(("shl_cnn", "vgg11", "av_mixed"), names("data")),
+    ],
+)
+def test_models_and_data_instantiate(model: str, data: str | None) -> None:
+    config = composed(f"model={model}", *([] if data is None else [f"data={data}"]))
     instantiate(config.model)
     instantiate(config.data)
     instantiate(config.callbacks)

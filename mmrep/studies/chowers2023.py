@@ -44,7 +44,7 @@ class Network(NamedTuple):
         parts = [TITLES.get(name, name)]
         if "attribute" in config:  # CelebA
             parts.append(f"{config['attribute']} {config['size']} x {config['size']}")
-        if "folder" in config:
+        if config.get("folder", name) != name:  # of images
             parts.append(str(config["folder"]))
         if config.get("classes"):
             parts.append("/".join(sorted(config["classes"])))

@@ -26,7 +26,7 @@ def test_dots_are_measured_and_lines_are_formulas(simulated: bool) -> None:
     figure = plot_theorem(panels, title="images", simulated=simulated)
     several, one = figure.axes
     dots, line, *others = several.lines
-    assert dots.get_xydata().tolist() == [[1, 0.25], [2, 0.5], [3, 1]]
+    assert dots.get_xydata().tolist() == [[0, 0.25], [1, 0.5], [2, 1]]
     assert line.get_ydata().tolist() == dots.get_ydata().tolist()
     assert others[0].get_ydata().tolist() == pytest.approx([1, 0.1, 0.01])
     assert others[2].get_ydata().tolist() == [1 / 16, 1 / 4, 1]
