@@ -1,10 +1,7 @@
 """Figures of cells show the numbers they were given, their thresholds, and where there are none."""
 
-import io
-
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from mmrep.plots.cell_selectivity import (
     CELLS,
@@ -15,17 +12,10 @@ from mmrep.plots.cell_selectivity import (
     plot_ranked_information,
     plot_units,
 )
-from mmrep.plots.style import style
 from mmrep.stats import information
+from tests.plots.pictures import svg
 
 BOUNDS = np.array([[0.9, 0.8], [0.7, 0.6]])
-
-
-def svg(figure: Figure) -> str:
-    file = io.StringIO()
-    with style():
-        figure.savefig(file, format="svg")
-    return file.getvalue()
 
 
 def test_classes_are_those_of_the_statistics() -> None:

@@ -1,22 +1,12 @@
 """Learning curves with the first layer free and frozen: means, deviations, and what is which."""
 
-import io
-
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from mmrep.plots.chowers2023_frozen import plot_frozen
-from mmrep.plots.style import style
+from tests.plots.pictures import svg
 
 RUNS = np.array([[10.0, 20.0, 30.0], [14.0, 20.0, 36.0]])
-
-
-def svg(figure: Figure) -> str:
-    file = io.StringIO()
-    with style():
-        figure.savefig(file, format="svg")
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("simulated", [True, False])

@@ -1,20 +1,10 @@
 """Profiles are dots and formulas lines, each with 1 as its largest value."""
 
-import io
-
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from mmrep.plots.chowers2023_theorem import Curve, plot_theorem
-from mmrep.plots.style import style
-
-
-def svg(figure: Figure) -> str:
-    file = io.StringIO()
-    with style():
-        figure.savefig(file, format="svg")
-    return file.getvalue()
+from tests.plots.pictures import svg
 
 
 @pytest.mark.parametrize("simulated", [True, False])

@@ -1,6 +1,5 @@
 """Figures of cells over networks: means and deviations where they belong, and whole."""
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,17 +13,10 @@ from mmrep.plots.eguchi2019_cells import (
     plot_counts_by_network,
     plot_information_by_pairing,
 )
-from mmrep.plots.style import style
+from tests.plots.pictures import svg
 
 RANDOM = np.random.default_rng(0)
 CONSISTENT = CELLS.index("consistent")
-
-
-def svg(figure: Figure) -> str:
-    file = io.StringIO()
-    with style():
-        figure.savefig(file, format="svg")
-    return file.getvalue()
 
 
 def some_counts(networks: int, highest: int) -> np.ndarray:

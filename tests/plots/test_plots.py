@@ -1,10 +1,7 @@
 """Figures show what they were given, and say where it was simulated."""
 
-import io
-
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from mmrep.plots.cca_projection import plot_cca_projection
 from mmrep.plots.confusion import plot_confusion
@@ -16,14 +13,7 @@ from mmrep.plots.moreau2021 import (
     plot_sensor_matrix,
 )
 from mmrep.plots.scores import plot_class_scores
-from mmrep.plots.style import style
-
-
-def svg(figure: Figure) -> str:
-    file = io.StringIO()
-    with style():
-        figure.savefig(file, format="svg")
-    return file.getvalue()
+from tests.plots.pictures import svg
 
 
 @pytest.mark.parametrize("simulated", [True, False])

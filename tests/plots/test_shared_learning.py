@@ -1,23 +1,13 @@
 """Figure 5 shows means and deviations, and tells its lines apart."""
 
-import io
-
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
 from mmrep.plots.shared_learning import plot_shared_learning
-from mmrep.plots.style import style
+from tests.plots.pictures import svg
 
 TWO = np.array([40.0, 44.0])
-
-
-def svg(figure: Figure) -> str:
-    file = io.StringIO()
-    with style():
-        figure.savefig(file, format="svg")
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("simulated", [True, False])
