@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,17 @@ def decoded_images(
 
     FileNotFoundError, ValueError: an image is not there, or cannot be read.
     """
+    made = {"files": files_digest(source, names), "how": key, "code": code_digest(__file__)}
+    shape = (len(names), 3, size, size)
+    images = in_chunks(lambda name: read_image(source / name, resize).transpose(2, 0, 1), names)
+    return torch.from_numpy(cached_array(cache, title, made, shape, images, dtype="u1"))
+
+
+def files_digest(source: Path, names: Sequence[str]) -> str:
+    """A digest of the sizes and times of the files `source`/NAME: for keys of what they hold.
+
+    FileNotFoundError: one is not there.
+    """
     files = hashlib.sha256()
     for name in names:
         try:
@@ -42,15 +54,13 @@ def decoded_images(
         except FileNotFoundError:
             raise FileNotFoundError(f"there is no {source / name}: put it there again") from None
         files.update(repr((name, state.st_size, state.st_mtime_ns)).encode())
+    return files.hexdigest()
 
-    def chunks() -> Iterator[UInt8[np.ndarray, "_ 3 height width"]]:
-        for start in range(0, len(names), CHUNK):
-            paths = [source / name for name in names[start : start + CHUNK]]
-            yield np.stack([read_image(path, resize) for path in paths]).transpose(0, 3, 1, 2)
 
-    made = {"files": files.hexdigest(), "how": key, "code": code_digest(__file__)}
-    shape = (len(names), 3, size, size)
-    return torch.from_numpy(cached_array(cache, title, made, shape, chunks(), dtype="u1"))
+def in_chunks(read: Callable[[str], np.ndarray], names: Sequence[str]) -> Iterator[np.ndarray]:
+    """What `read` makes of each name, stacked, as many at a time as a progress bar steps by."""
+    for start in range(0, len(names), CHUNK):
+        yield np.stack([read(name) for name in names[start : start + CHUNK]])
 
 
 def read_image(path: Path, resize: Resize) -> UInt8[np.ndarray, "height width 3"]:
@@ -60,13 +70,25 @@ def read_image(path: Path, resize: Resize) -> UInt8[np.ndarray, "height width 3"
 
     ValueError: no image that Pillow reads, or with more than 8 bits to a colour.
     """
+    with opened(path) as image:
+        if image.mode[0] in "IF":  # 16 or 32 bits to a pixel, which `convert` would cut off
+            raise ValueError(f"its pixels are of {image.mode}, not of 8 bits to a colour")
+        return np.asarray(resize(image.convert("RGB")))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The image of a file, which is named where reading it, or what is done with it, fails."""
     try:
         with Image.open(path) as image:
-            if image.mode[0] in "IF":  # 16 or 32 bits to a pixel, which `convert` would cut off
-                raise ValueError(f"its pixels are of {image.mode}, not of 8 bits to a colour")
-            return np.asarray(resize(image.convert("RGB")))
+            yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is of no use as an image ({error}): replace it") from None
+
+
+def squeezed(image: Image.Image, size: int) -> Image.Image:
+    """The whole image as a square (bilinear, antialiased), whatever its height and width."""
+    return image.resize((size, size), Image.Resampling.BILINEAR)
 
 
 def shorter_side(image: Image.Image, size: int) -> Image.Image:
