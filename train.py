@@ -43,7 +43,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
         data, task = instantiate(cfg.data), instantiate(cfg.model)
         callbacks = dict(cfg.callbacks)
     if cfg.weights:
-        runs.load_checkpoint(task, cfg.weights, data_dir=cfg.data_dir)
+        runs.start_from(task, cfg.weights, data_dir=cfg.data_dir)
     along = [instantiate(callback) for callback in callbacks.values()]
     with (
         runs.recorded(folder, cfg) as record,

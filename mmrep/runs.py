@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,7 +24,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from mmrep.files import whole_file
-from mmrep.weights import is_of_task, network_state, read_checkpoint
+from mmrep.weights import PUBLISHED, is_of_task, load_branch, network_state, read_checkpoint
 
 # A finished run's config asks for it wherever it is read back.
 OmegaConf.register_new_resolver(
@@ -132,6 +132,34 @@ def load_checkpoint(
         )
     module.load_state_dict(stored)
     return checkpoint
+
+
+def start_from(
+    task: LightningModule, source: str | Mapping[str, str | None], *, data_dir: str | None
+) -> None:
+    """Puts weights into a task before its training: into all of it, or by branch of its network.
+
+    `imagenet` means published weights of each branch for which there are some.
+    """
+    net: Any = task.net
+    branches = dict(getattr(net, "branches", {}))
+    if source == "imagenet":
+        source = {name: source for name, one in branches.items() if one.network in PUBLISHED}
+        if not source:
+            raise ValueError(
+                "weights=imagenet: this network has no branch of a published one; choose "
+                "backbones=imagenet, or name the weights"
+            )
+    if isinstance(source, str):
+        load_checkpoint(task, source, data_dir=data_dir)
+        return
+    for name, one in source.items():
+        if one is not None and name not in branches:
+            raise ValueError(
+                f"weights.{name}={one}: the network has the branches {', '.join(branches)}"
+            )
+        if one is not None:
+            load_branch(branches[name], one, data_dir=data_dir)
 
 
 def validate(

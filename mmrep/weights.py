@@ -94,6 +94,23 @@ def is_of_task(state: dict[str, Tensor]) -> bool:
     return any(key.startswith("net.") for key in state)
 
 
+def load_branch(branch: Any, source: str, *, data_dir: str | None = None) -> None:
+    """Puts weights into one branch of a network, from a source of `read_weights` or "imagenet".
+
+    ValueError: they are another network's, or ImageNet's are asked for where none are published.
+    """
+    if source == "imagenet" and branch.network not in PUBLISHED:
+        raise ValueError(
+            f"weights=imagenet: none are published of {branch.network}; choose "
+            "backbones=imagenet, a file or a run, or null"
+        )
+    name = branch.network if source == "imagenet" else source
+    try:
+        branch.load(read_weights(name, data_dir=data_dir))
+    except ValueError as error:
+        raise ValueError(f"weights={source}: {error}") from None
+
+
 def filters_of(
     state: dict[str, Tensor], layer: str | None = None
 ) -> tuple[str, Float[Tensor, "filters channels rows columns"]]:

@@ -12,6 +12,7 @@ from mmrep.networks.shl_cnn import SpectrogramCNN
 from tests.scripts import PROJECT, TINY, run
 
 MODEL = "model=shl_cnn"
+RGBD = "model=rgbd_gated"
 
 
 def refusal(
@@ -42,7 +43,7 @@ def refusal(
         (["model=shl_cn"], r"model='shl_cn' is not one of av_mixed, .*shl_cnn"),
         (
             [MODEL, "data=sh"],
-            r"data='sh' is not one of celeba, cifar10, cifar100, dsads, images, mnist_fsdd, shl",
+            r"data='sh' is not one of celeba, cifar10, cifar100, dsads, .*mnist_fsdd, rgbd, shl",
         ),
         ([MODEL, "trainer=cuda"], r"trainer='cuda' is not one of cpu, ddp, gpu, smoke"),
         ([MODEL, "precision=8"], r"precision='8' is not one of 16, 32, bf16"),
@@ -97,6 +98,11 @@ def refusal(
         (["model=av_mixed", "model.net.depth=5"], r"model\.net\.depth=5 is not one of 1, 2, 3, 4"),
         (["model=av_mixed", "data.pairing=none"], r"data\.pairing='none' is not one of consistent"),
         ([MODEL, "weights=nowhere.ckpt"], r"nowhere\.ckpt is not there"),
+        ([RGBD, "fold=5"], r"fold=5 is not one of the 5 folds 0 to 4: choose one of them, or set"),
+        ([RGBD, "backbone=alexnet"], r"backbone='alexnet' is not one of resnet, vgg"),
+        ([RGBD, "weights=imagenet"], r"no branch of a published one; choose backbones=imagenet"),
+        ([RGBD, "weights.rgb=resnet51"], r"resnet51 is not there; .*published weights are named"),
+        ([RGBD, "weights.heat=resnet50"], r"weights\.heat.* is no key"),
         (["-m", MODEL, "trainer=ddp", "seed=0,1"], r"trainer\.strategy=ddp .*one device"),
         ([*TINY, "data.val_segments=501"], r"data\.val_segments=501 must leave some of the 501"),
     ],
@@ -190,7 +196,7 @@ def test_help_says_what_can_be_chosen(tmp_path: Path) -> None:
     said = run(tmp_path, "train.py", "--help")
     for choice in (
         "resnet56",
-        "data: celeba, cifar10, cifar100, dsads, images, mnist_fsdd, shl",
+        "data: celeba, cifar10, cifar100, dsads, images, mnist_fsdd, rgbd, shl",
         "--cfg job",
     ):
         assert choice in said

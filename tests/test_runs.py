@@ -14,8 +14,11 @@ from torch.testing import assert_close
 from mmrep.data.in_memory import InMemory
 from mmrep.data.sampling import ShardBatches, loader
 from mmrep.features import read_features
+from mmrep.networks.branches import Branch
+from mmrep.networks.gated import GatedFusion
+from mmrep.networks.imagenet_resnet import ResNet
 from mmrep.networks.resnet import CifarResNet
-from mmrep.runs import epochs_of, load_checkpoint
+from mmrep.runs import epochs_of, load_checkpoint, start_from
 from mmrep.tasks.classification import Classification
 from mmrep.weights import PUBLISHED, Published
 
@@ -129,3 +132,62 @@ def test_a_file_without_a_state_is_refused_with_what_is_allowed(tmp_path: Path) 
     torch.save({"best_prec1": 93.62}, tmp_path / "none.th")
     with pytest.raises(ValueError, match=r"\(0 of 1 are tensors\): give .* as its 'state_dict'"):
         load_checkpoint(task(), tmp_path / "none.th")
+
+
+def fusion(colour: str = "small_vgg") -> Classification:
+    branches = {
+        name: Branch(network, width=4)
+        for name, network in (("rgb", colour), ("depth", "depth_scratch"))
+    }
+    return Classification(GatedFusion(branches, 3), partial(torch.optim.SGD, lr=0.1), 3)
+
+
+def test_a_branch_starts_from_a_branch_of_another_run(tmp_path: Path) -> None:
+    theirs, ours, fresh = fusion(), fusion(), fusion()
+    torch.save({"state_dict": theirs.state_dict()}, tmp_path / "last.ckpt")
+    fresh.load_state_dict(ours.state_dict())
+    start_from(ours, {"rgb": str(tmp_path / "last.ckpt"), "depth": None}, data_dir=None)
+    for key, tensor in ours.state_dict().items():
+        there = theirs if key.startswith("net.branches.rgb.") else fresh
+        assert torch.equal(tensor, there.state_dict()[key]), key
+    start_from(ours, str(tmp_path / "last.ckpt"), data_dir=None)  # all of it
+    assert all(torch.equal(ours.state_dict()[k], t) for k, t in theirs.state_dict().items())
+
+
+def test_imagenet_means_the_published_weights_of_a_branch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "weights").mkdir()
+    published = ResNet(50, num_classes=1000, stem=7)
+    torch.save(published.state_dict(), tmp_path / "new.pth")
+    digits = hashlib.sha256((tmp_path / "new.pth").read_bytes()).hexdigest()[:8]
+    name = f"resnet50-{digits}.pth"
+    (tmp_path / "new.pth").rename(tmp_path / "weights" / name)
+    monkeypatch.setitem(PUBLISHED, "resnet50", Published(f"file:///nowhere/{name}", "conv1"))
+    ours = fusion("resnet50")
+    start_from(ours, "imagenet", data_dir=str(tmp_path))
+    weight = ours.net.branches["rgb"].net.layer4[2].conv3.weight
+    assert torch.equal(weight, published.layer4[2].conv3.weight)
+    (tmp_path / "weights" / name).write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=rf"weights=imagenet: .*sha256 .*instead of {digits}"):
+        start_from(ours, {"rgb": "imagenet"}, data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "said"),
+    [
+        ("imagenet", ValueError, "no branch of a published one; choose backbones=imagenet"),
+        ({"rgb": "imagenet"}, ValueError, "none are published of small_vgg; choose backbones="),
+        ({"heat": "resnet50"}, ValueError, r"weights\.heat=resnet50: the network has .*rgb, depth"),
+        ({"rgb": "resnet51"}, FileNotFoundError, "resnet51 is not there; .*names|named vgg11"),
+    ],
+)
+def test_unknown_weights_of_branches(source: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        start_from(fusion(), source, data_dir=None)
+
+
+def test_weights_of_another_branch_are_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": fusion("small_resnet").state_dict()}, tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match=r"weights=.*last\.ckpt: .* not those of small_vgg"):
+        start_from(fusion(), {"rgb": str(tmp_path / "last.ckpt")}, data_dir=None)
