@@ -84,10 +84,12 @@ class NaiveFusion(nn.Module):
 
     def project(self, inputs: Inputs) -> dict[str, Float[Tensor, "batch units"]]:
         """F of each modality, by the branches' names and in their order."""
-        if absent := [name for name in self.branches if name not in inputs]:
+        there = [*inputs] if isinstance(inputs, Mapping) else ["one modality, without a name"]
+        if absent := [name for name in self.branches if name not in there]:
             raise ValueError(
-                f"the batch has images of {', '.join(inputs) or 'nothing'} and none of "
-                f"{', '.join(absent)}: choose data with them, or a network without that branch"
+                f"the batch has images of {', '.join(there) or 'nothing'} and none of "
+                f"{', '.join(absent)}: choose data with them, such as data=rgbd, or a network "
+                "without that branch"
             )
         branches: Mapping[str, Any] = dict(self.branches.items())
         return {

@@ -5,22 +5,29 @@ optimisation alone, so that every row's training loss stands beside its accuracy
 its runs have learnt nothing.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from scipy.stats import binom
 
 from mmrep.files import write_table
-from mmrep.loggers import read_metrics, write_figure
+from mmrep.loggers import write_figure
 from mmrep.plots.oyedotun2019 import Gain, Row, plot_gains, plot_rows
-from mmrep.runs import read_facts
 from mmrep.scores import flat
 from mmrep.screen import print_columns, short
-from mmrep.studies.group_tests import mean_and_deviation
 from mmrep.studies.oyedotun2019_numbers import BACKBONES, KINDS, LITERATURE, ROWS, TABLES, published
+from mmrep.studies.oyedotun2019_runs import (
+    Group,
+    Rows,
+    Summary,
+    accuracies,
+    grouped,
+    leaks,
+    missing,
+    runs_of,
+    summary_of,
+)
 from mmrep.studies.oyedotun2019_statements import (
     TEST_COLUMNS,
     Difference,
@@ -31,7 +38,7 @@ from mmrep.studies.oyedotun2019_statements import (
     row_of,
     statements_of,
 )
-from mmrep.studies.pairs import common_folder, finished
+from mmrep.studies.pairs import common_folder
 from mmrep.studies.statements import conclude
 
 SETS = {
@@ -39,53 +46,8 @@ SETS = {
     "bu3dfe": "BU-3DFE",
     "simulated": "simulated RGB-D",
 }
-CHANCE = 0.99  # accuracies that so many guesses stay within count as not learnt
 RECIPE = ("trainer.max_epochs", "patience", "data.batch_size", "model.optimizer.lr",
           "checkpoint.use", "data.size", "data.missing", "data.augment")  # fmt: skip
-
-
-class Group(NamedTuple):
-    """Runs whose rows are compared: one data set, cut into the same folds."""
-
-    preset: str  # of a simulation, else ""
-    split_by: str
-    folds: int
-
-    def __str__(self) -> str:
-        return f"{self.preset}{', ' if self.preset else ''}{self.folds} folds by {self.split_by}"
-
-
-class Trained(NamedTuple):
-    """What a run has reached."""
-
-    folder: Path
-    accuracy: float  # percent of the test fold
-    loss: float  # nats, over the last epoch of the training
-    learnt: bool  # more than chance
-    epochs: int
-    parameters: int
-    test_share: float  # test over training samples
-    fingerprint: str
-
-
-Runs = dict[tuple[int, int], Trained]  # by fold and seed
-Rows = dict[str, Runs]  # by model
-
-
-class Summary(NamedTuple):
-    """A row of the table: accuracies in percent, the loss in nats."""
-
-    paper: float | None
-    accuracy: float  # the mean over folds of means over seeds
-    deviation_over_folds: float | None
-    deviation_over_seeds: float | None  # of means over folds
-    folds_run: int
-    seeds: int
-    runs: int
-    training_loss: float
-    not_learnt: int  # runs within chance
-    parameters: str
-    epochs: str
 
 
 def report_tables(folders: Sequence[Path], name: str) -> None:
@@ -119,117 +81,6 @@ def report_tables(folders: Sequence[Path], name: str) -> None:
     conclude(study, name, statements, units="points of accuracy, over folds")
 
 
-def runs_of(folders: Sequence[Path]) -> dict[Path, dict[str, Any]]:
-    """What finished runs of the tables' rows, trained on clean images, say; tells what is left out.
-
-    ValueError: there is none.
-    """
-    facts = {}
-    corrupted: Counter[float] = Counter()
-    for folder in finished(folders):
-        found = read_facts(folder)
-        rate = found["data"].get("corruption_rate")
-        if found["model"] not in ROWS or rate is None:
-            print(f"left out {short(folder)}: no row of the tables")
-        elif rate:
-            corrupted[rate] += 1
-        else:
-            facts[folder] = found
-    for rate, number in sorted(corrupted.items()):
-        print(f"left out, trained with data.corruption_rate={rate:g}: {number}")
-    if not facts:
-        raise ValueError(
-            f"none of the {len(folders)} runs is a finished row of the tables, one of "
-            f"{', '.join(ROWS)}: train them with python train.py "
-            "experiment=oyedotun2019_simulated"
-        )
-    return facts
-
-
-def grouped(facts: Mapping[Path, Mapping[str, Any]]) -> dict[Group, Rows]:
-    """Runs by what may be compared, rows in the tables' order.
-
-    ValueError: two runs of one row, fold and seed, or rows that were tested on different images.
-    """
-    groups: dict[Group, Rows] = {}
-    for model in ROWS:
-        for folder, found in facts.items():
-            if found["model"] != model:
-                continue
-            data = found["data"]
-            rows = groups.setdefault(
-                Group(data.get("preset") or "", data["split_by"], data["folds"]), {}
-            )
-            of_row, key = rows.setdefault(model, {}), (data["fold"], found["seed"])
-            if key in of_row:
-                raise ValueError(
-                    f"{short(of_row[key].folder)} and {short(folder)} are both {model} with fold "
-                    f"{key[0]} and seed {key[1]}: give one of them"
-                )
-            of_row[key] = read_trained(folder, found)
-            first = next(row[key] for row in rows.values() if key in row)
-            if first.fingerprint != data["fingerprint"]:
-                raise ValueError(
-                    f"{short(first.folder)} and {short(folder)} are of fold {key[0]} and other "
-                    "images: give runs of one selection and size of the data"
-                )
-    return dict(sorted(groups.items()))
-
-
-def read_trained(folder: Path, facts: Mapping[str, Any]) -> Trained:
-    """ValueError: a run whose metrics.csv has no training loss."""
-    logged = [row for row in read_metrics(folder / "metrics.csv") if "train/loss" in row]
-    if not logged:
-        raise ValueError(f"{folder} has no train/loss in metrics.csv: train it anew")
-    data = facts["data"]
-    tested, classes = data["num_val"], len(data["class_names"])
-    right = round(facts["scores"]["val/accuracy"] * tested)  # which single precision has rounded
-    return Trained(
-        folder,
-        100 * right / tested,
-        float(logged[-1]["train/loss"]),
-        bool(right > binom.ppf(CHANCE, tested, 1 / classes)),
-        facts["epochs"],
-        facts["parameters"],
-        tested / data["num_train"],
-        data["fingerprint"],
-    )
-
-
-def missing(group: Group, rows: Rows) -> Iterator[str]:
-    """A line for each row and seed without all folds; seeds are those that any row has."""
-    seeds = sorted({seed for runs in rows.values() for _, seed in runs})
-    for model in ROWS:
-        if model not in rows:
-            yield f"{model} is missing"
-            continue
-        for seed in seeds:
-            gone = [k for k in range(group.folds) if (k, seed) not in rows[model]]
-            if len(gone) == group.folds:
-                yield f"seed {seed} of {model} is missing"
-            elif gone:
-                several = "folds" if len(gone) > 1 else "fold"
-                are = "are" if len(gone) > 1 else "is"
-                yield f"{several} {', '.join(map(str, gone))} of {model} seed {seed} {are} missing"
-
-
-def leaks(groups: Mapping[Group, Rows]) -> Iterator[tuple[Group, str, float, float]]:
-    """Rows with folds by group and by frame: the mean accuracy of either.
-
-    Frames that look nearly alike stand on both sides of random folds; folds by group have none.
-    """
-    for group, rows in groups.items():
-        other = group._replace(split_by="frame")
-        if group.split_by == "group" and other in groups:
-            for model in filter(groups[other].get, rows):
-                x, y = (by_fold(_accuracies(of[model])) for of in (rows, groups[other]))
-                yield group, model, float(np.mean([*x.values()])), float(np.mean([*y.values()]))
-
-
-def _accuracies(runs: Runs) -> dict[tuple[int, int], float]:
-    return {key: run.accuracy for key, run in runs.items()}
-
-
 def _one_set(facts: Mapping[Path, Mapping[str, Any]]) -> str:
     sets = {found["data"]["set"] for found in facts.values()}
     if len(sets) > 1:
@@ -257,33 +108,8 @@ def _titles(facts: Mapping[Path, Mapping[str, Any]]) -> tuple[dict[str, str], di
 
 def _differences(rows: Rows) -> Differences:
     share = np.mean([run.test_share for runs in rows.values() for run in runs.values()])
-    scores = {model: _accuracies(runs) for model, runs in rows.items()}
+    scores = {model: accuracies(runs) for model, runs in rows.items()}
     return differences_of(scores, test_share=float(share))
-
-
-def summary_of(runs: Runs, paper: float | None) -> Summary:
-    scores = _accuracies(runs)
-    folds = by_fold(scores)
-    seeds = by_fold({(seed, fold): x for (fold, seed), x in scores.items()})
-    mean, deviation = mean_and_deviation(np.array([*folds.values()]))
-    return Summary(
-        paper,
-        mean,
-        deviation,
-        mean_and_deviation(np.array([*seeds.values()]))[1],
-        len(folds),
-        len(seeds),
-        len(runs),
-        float(np.mean([run.loss for run in runs.values()])),
-        sum(not run.learnt for run in runs.values()),
-        _range(run.parameters for run in runs.values()),
-        _range(run.epochs for run in runs.values()),
-    )
-
-
-def _range(values: Iterable[int]) -> str:
-    found = sorted(values)
-    return " to ".join(f"{value:,}" for value in dict.fromkeys((found[0], found[-1])))
 
 
 def _print_table(data: str, group: Group, rows: Rows, titles: Mapping[str, str]) -> None:
@@ -424,7 +250,7 @@ def _draw(
     rows = {
         str(group): {
             titles[model]: Row(
-                np.array([*by_fold(_accuracies(runs)).values()]),
+                np.array([*by_fold(accuracies(runs)).values()]),
                 published(data, group.folds).get(model),
             )
             for model, runs in of.items()

@@ -13,8 +13,9 @@ from hydra.utils import instantiate
 
 from mmrep.loggers import MetricsFile
 from mmrep.runs import read_facts
-from mmrep.studies.oyedotun2019 import Group, grouped, missing, report_tables, runs_of
+from mmrep.studies.oyedotun2019 import report_tables
 from mmrep.studies.oyedotun2019_numbers import LITERATURE, ROWS, TABLES, model_of, published
+from mmrep.studies.oyedotun2019_runs import Group, grouped, missing, runs_of
 from mmrep.studies.oyedotun2019_statements import (
     against_best,
     difference_of,
