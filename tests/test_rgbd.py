@@ -1,6 +1,7 @@
 """Colour and depth as a user has them: trained over folds, drawn up as a table, looked into."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,9 +24,9 @@ def test_folds_are_trained_tabulated_and_looked_into(store: Path) -> None:
     gated, naive = (folder / f"rgbd_{kind}_data.preset-balanced_fold-1_seed-0" for kind in KINDS)
     facts = read_facts(gated)
     assert (facts["data"]["fold"], facts["data"]["source"]) == (1, "simulated")
-    task, data = load_run(gated)
-    assert [*task.net.gates] == ["depth"]
-    assert len(data.val_set) == 30
+    loaded: Any = load_run(gated)
+    assert [*loaded.task.net.gates] == ["depth"]
+    assert len(loaded.data.val_set) == 30
     said = run(store, "analyze.py", "analysis=oyedotun2019_simulated", "runs=outputs/rgbd")
     assert "Gate: small_resnet + scratch" in said
     assert "rgbd_rgb is missing" in said
