@@ -42,7 +42,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
     else:
         data, task = instantiate(cfg.data), instantiate(cfg.model)
         callbacks = dict(cfg.callbacks)
-    if cfg.weights:
+    if cfg.weights and runs.resume_point(folder, cfg) is None:
         runs.start_from(task, cfg.weights, data_dir=cfg.data_dir)
     along = [instantiate(callback) for callback in callbacks.values()]
     with (

@@ -90,6 +90,11 @@ def check_training(config: DictConfig, *, multirun: bool) -> None:
             raise ValueError(f"choose a {group}: python train.py {group}=NAME, NAME one of {names}")
     if not (isinstance(config.seed, int) and 0 <= config.seed < 2**32):
         raise ValueError(f"seed={config.seed} is not a whole number from 0 to {2**32 - 1}")
+    if "backbones" in config and "branches" not in config.model.net:
+        raise ValueError(
+            f"backbones={chosen['backbones']} are of networks with branches: choose one of "
+            f"{', '.join(name for name in choices('model') if name.startswith('rgbd'))}"
+        )
     if "backbone" in config and config.backbone not in config.backbones:
         names = ", ".join(config.backbones)
         raise ValueError(f"backbone={config.backbone!r} is not one of {names}")

@@ -196,13 +196,13 @@ def known_rows(read: Validated, data: Any) -> Iterator[tuple[Any, ...]]:
             yield modality, name, rank, p, len(mean)
 
 
-def corruption_table(found: Sequence[Corrupted]) -> tuple[list[str], Table]:
+def corruption_table(epoch: int, found: Sequence[Corrupted]) -> tuple[list[str], Table]:
     """Header and rows: accuracy under each corruption, and how far each gate is open."""
-    header = ["kind", "level", "accuracy", "correct", "samples"]
+    header = ["epoch", "kind", "level", "accuracy", "correct", "samples"]
     header += [f"gate_{name}{what}" for name in found[0].gates for what in ("", "_deviation")]
     rows = [
-        (of.kind, of.level, of.accuracy, of.correct, of.samples, *(x for g in of.gates.values()
-         for x in g))
+        (epoch, of.kind, of.level, of.accuracy, of.correct, of.samples,
+         *(x for g in of.gates.values() for x in g))
         for of in found
     ]  # fmt: skip
     return header, rows

@@ -159,7 +159,7 @@ def start_from(
                 f"weights.{name}={one}: the network has the branches {', '.join(branches)}"
             )
         if one is not None:
-            load_branch(branches[name], one, data_dir=data_dir)
+            load_branch(branches[name], name, one, data_dir=data_dir)
 
 
 def validate(
@@ -246,6 +246,12 @@ def is_running(folder: Path) -> bool:
         return False
 
 
+def resume_point(folder: Path, config: DictConfig) -> Path | None:
+    """The checkpoint from which a run goes on, if it is to."""
+    last = folder / "checkpoints" / "last.ckpt"
+    return last if config.resume and last.exists() else None
+
+
 class RunRecord:
     """The `run.json` of a run that is under way."""
 
@@ -253,13 +259,12 @@ class RunRecord:
         self.folder = folder
         self.started = time.monotonic()
         self.config: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-        last = folder / "checkpoints" / "last.ckpt"
-        self.resume_point = last if config.resume and last.exists() else None
+        self.resume_point = resume_point(folder, config)
         self.resume_step: int | None = None  # up to where what was logged before still counts
         earlier: dict[str, Any] = {}
         if self.resume_point is not None:
             _refuse_another(folder, config, "an unfinished run")
-            checkpoint = torch.load(last, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(self.resume_point, map_location="cpu", weights_only=True)
             self.resume_step, earlier = _logged_steps(checkpoint), read_facts(folder)
             rank_zero_only(print)(f"resumes {folder} after epoch {epochs_of(checkpoint)}")
         elif (folder / "run.json").exists():

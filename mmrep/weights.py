@@ -94,7 +94,7 @@ def is_of_task(state: dict[str, Tensor]) -> bool:
     return any(key.startswith("net.") for key in state)
 
 
-def load_branch(branch: Any, source: str, *, data_dir: str | None = None) -> None:
+def load_branch(branch: Any, modality: str, source: str, *, data_dir: str | None = None) -> None:
     """Puts weights into one branch of a network, from a source of `read_weights` or "imagenet".
 
     ValueError: they are another network's, or ImageNet's are asked for where none are published.
@@ -106,9 +106,16 @@ def load_branch(branch: Any, source: str, *, data_dir: str | None = None) -> Non
         )
     name = branch.network if source == "imagenet" else source
     try:
-        branch.load(read_weights(name, data_dir=data_dir))
+        branch.load(read_weights(name, data_dir=data_dir), modality)
     except ValueError as error:
         raise ValueError(f"weights={source}: {error}") from None
+    except FileNotFoundError as error:
+        if branch.network in PUBLISHED:
+            raise
+        raise FileNotFoundError(
+            f"{error}; small networks get theirs by python train.py "
+            "experiment=oyedotun2019_backbones"
+        ) from None
 
 
 def filters_of(
@@ -152,16 +159,20 @@ def _path_of(source: Path | str, folder: Path) -> Path:
 
 def _fetched(url: str, folder: Path) -> Path:
     """The published file, in `folder`, put there by hand perhaps; its name says what is right."""
+    brought = (folder / url.rpartition("/")[2]).exists()
     path = download(url, None, folder)
     digits = path.stem.rpartition("-")[2]
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(digits):
-        raise ValueError(
-            f"{path} has the sha256 {found[: len(digits)]}... instead of {digits}..., which its "
-            f"name says: delete it, then it is fetched again from {url}"
-        )
-    return path
+    if found.startswith(digits):
+        return path
+    if not brought:
+        path.unlink()
+    remedy = f"delete it, then it is fetched again from {url}"
+    raise ValueError(
+        f"{path} has the sha256 {found[: len(digits)]}... instead of {digits}..., which its name "
+        f"says: {remedy if brought else f'it was fetched from {url} and is not kept; try again'}"
+    )
 
 
 def _no_weights(path: Path, reason: str) -> str:

@@ -1,5 +1,6 @@
 """Colour and depth as a user has them: trained over folds, drawn up as a table, looked into."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +36,35 @@ def test_folds_are_trained_tabulated_and_looked_into(store: Path) -> None:
     assert "modality_gate_networks.png" in said
     assert (gated / "figures" / "modality_gate_images.png").exists()
     assert not (naive / "figures" / "modality_gate_images.png").exists()
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_two_ranks_give_the_gates_of_one(store: Path) -> None:
+    """What two ranks write as they end a training, and what one makes of the same weights."""
+    tiny = ("data.instances=3", "data.views=3", "data.folds=3", "trainer.max_epochs=1")
+    two = ("trainer=ddp", "trainer.devices=2", "data.corruption_rate=0.5", "patience=3")
+    folder = store / "outputs" / "two_ranks"
+    run(
+        store, "train.py", "model=rgbd_gated", *tiny, *two, "logger=none", f"hydra.run.dir={folder}"
+    )
+    scores = read_facts(folder)["scores"]
+    by_two = {name: table(folder, name) for name in ("gates", "units", "corruption")}
+    said = run(store, "analyze.py", "analysis=modality_gate", f"runs={folder}")
+    assert "modality_gate.png" in said
+    for name, rows in by_two.items():
+        again = table(folder, name)
+        assert [row.keys() for row in rows] == [row.keys() for row in again]
+        for row, same in zip(rows, again, strict=True):
+            for column, value in row.items():
+                if column in ("kind", "modality", "class"):
+                    assert value == same[column]
+                else:
+                    assert float(value) == pytest.approx(float(same[column]), abs=1e-6)
+    intact = [row for row in by_two["corruption"] if float(row["level"]) == 0]
+    assert {float(row["accuracy"]) for row in intact} == {pytest.approx(scores["val/accuracy"])}
+
+
+def table(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / "analysis" / "modality_gate" / f"{name}.csv").open(newline="") as file:
+        return [*csv.DictReader(file)]

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,12 @@ def test_a_published_file_with_another_checksum_is_refused(
     published = publish(tmp_path / "server", monkeypatch, digits="01234567")
     found = hashlib.sha256(published.read_bytes()).hexdigest()[:8]
     path = re.escape(str(tmp_path / "weights" / published.name))
-    said = rf"{path} has the sha256 {found}\.\.\. instead of 01234567\.\.\., .* delete it"
+    said = rf"{path} has the sha256 {found}\.\.\. instead of 01234567\.\.\., .* is not kept"
     with pytest.raises(ValueError, match=said):
+        read_weights("tiny", data_dir=str(tmp_path))
+    assert not list((tmp_path / "weights").iterdir())
+    shutil.copy(published, tmp_path / "weights")  # put there by hand, it is nobody else's to delete
+    with pytest.raises(ValueError, match=rf"{path} has the sha256 .*says: delete it"):
         read_weights("tiny", data_dir=str(tmp_path))
 
 

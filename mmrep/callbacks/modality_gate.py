@@ -59,11 +59,13 @@ class GateStatistics(Callback):
     in which rows of other epochs stay, `gates.csv` by class and `units.csv`; logs the means.
 
     When a trained network is validated, writes beside these `corruption.csv` with accuracy and
-    gates at each of `levels` of each corruption of a modality that the network sees, `samples.csv`
-    (of this epoch and the first: the others' gates are in their .npz) and `known.csv`, rank
-    correlations with what is known of the samples. It draws `figures/modality_gate.png` and beside
+    gates at each of `levels` of each corruption of a modality that the network sees (of this epoch
+    alone), `samples.csv` (of this epoch and the first: the others' gates are in their .npz) and
+    `known.csv`, rank correlations with what is known of the samples. It draws `figures/modality_gate.png` and beside
     it `_units`, `_samples`, `_corruption` and `_images`, of the `examples` samples with the most
     and as many with the least open gates. Of a network without gates it has the corruptions alone.
+    Where the carried modality's share has gates of its own (`separate_gates`), these are not
+    followed.
 
     ValueError: no epoch, no example, or levels that do not rise from 0 to at most 1.
     """
@@ -151,7 +153,7 @@ class GateStatistics(Callback):
 
     def _write_end(self, trainer: Trainer, read: Validated, corrupted: Sequence[Corrupted]) -> None:
         data, folder = trainer.datamodule, Path(trainer.default_root_dir) / FOLDER
-        header, rows = corruption_table(corrupted)
+        header, rows = corruption_table(self.epoch, corrupted)
         write_table(folder / "corruption.csv", header, rows)
         percent = [round(100 * level) for level in self.levels]
         curves = {

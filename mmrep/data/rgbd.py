@@ -3,6 +3,8 @@
 Washington RGB-D Object, BU-3DFE, or rendered solids where neither is at hand.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,15 +76,16 @@ class RGBD(InMemoryDataModule):
     """Pairs of images in folds, of which `fold` is tested and the others are trained on.
 
     `set` is "washington", of which `frames` are chosen by `selection_seed`, equally many of each
-    category as far as there are; "bu3dfe", of which 60 subjects are, with the two highest
-    intensities of six expressions; or "simulated", rendered by a `preset`. Images have `size` x
-    `size` pixels. Neither selection nor folds depend on the run's `seed`, so that runs of all seeds
-    and folds share them; `split_by` is explained at `folds_of`. With `object_mask` what is not the
-    object is black, and its depth missing (Washington alone).
+    category as far as there are; "bu3dfe", of which `subjects` are, with the two highest intensities
+    of six expressions; or "simulated", rendered by a `preset`, with other `rates` where they are
+    given. Images have `size` x `size` pixels. Neither selection nor folds depend on the run's
+    `seed`, so that runs of all seeds and folds share them; `split_by` is explained at `folds_of`.
+    With `object_mask` what is not the object is black, and its depth missing (Washington alone).
 
     `augment` mirrors and shifts both images of a pair alike, in training alone, where a share
-    `corruption_rate` of the samples has noise, holes, or lacks an image. `missing` depth is filled
-    or stays 0.
+    `corruption_rate` of the samples is given one of the corruptions, at a level drawn from 0 to 1;
+    since that of a missing image is a probability, a fifth of these stay as they are with five
+    kinds. `missing` depth is filled or stays 0.
     """
 
     corruptions = KINDS
@@ -102,6 +105,7 @@ class RGBD(InMemoryDataModule):
         augment: bool,
         corruption_rate: float | int,
         preset: str,
+        rates: Mapping[str, float | int | None],
         instances: int,
         views: int,
         simulation_seed: int,
@@ -120,17 +124,23 @@ class RGBD(InMemoryDataModule):
             raise ValueError(f"data.size={size} must be at least {SMALLEST} pixels")
         if not 0 <= corruption_rate <= 1:
             raise ValueError(f"data.corruption_rate={corruption_rate} is a share, from 0 to 1")
-        if not 0 <= fold < folds:
+        if fold not in range(folds):
             raise ValueError(
                 f"fold={fold} is not one of the {folds} folds 0 to {folds - 1}: choose one of "
                 "them, or set data.folds"
             )
+        if set == "simulated":
+            solids.rates_of(preset, rates)
+            if instances < 1 or views < 1:
+                raise ValueError(f"data.instances={instances}, data.views={views}: at least 1 each")
         if object_mask and set != "washington":
             raise ValueError(f"data.object_mask=true: {set} has no masks; leave it out")
         self.set, self.size, self.num_classes = set, size, num_classes
         self.folds, self.fold, self.split_by = folds, fold, split_by
         self.missing, self.augment, self.corruption_rate = missing, augment, corruption_rate
-        self.preset, self.instances, self.views = preset, instances, views
+        self.preset = preset
+        self.rates = {name: rate for name, rate in rates.items() if rate is not None}
+        self.instances, self.views = instances, views
         self.simulation_seed, self.selection_seed = simulation_seed, selection_seed
         self.frames, self.subjects, self.object_mask = frames, subjects, object_mask
         self.folder = data_folder(data_dir) / ("rgbd" if set == "simulated" else set)
@@ -141,7 +151,7 @@ class RGBD(InMemoryDataModule):
     def title(self) -> str:
         of = {"washington": "Washington RGB-D", "bu3dfe": "BU-3DFE"}
         name = of.get(self.set, f"solids, {self.preset}")
-        return f"{name}, fold {self.fold + 1} of {self.folds} by {self.split_by}"
+        return f"{name}, fold {self.fold} of {self.folds} by {self.split_by}"
 
     def prepare_data(self) -> None:
         if self.simulated and not self.announced:
@@ -194,11 +204,17 @@ class RGBD(InMemoryDataModule):
 
     def facts(self) -> dict[str, Any]:
         """Besides what all sets say: which frames, which folds, and how they are prepared."""
-        kept = ("set", "size", "split_by", "folds", "fold", "missing", "augment")
-        own = {key: getattr(self, key) for key in (*kept, "corruption_rate")}
-        if self.simulated:
-            own |= {"preset": self.preset, "simulation_seed": str(self.simulation_seed)}
-        return super().facts() | own
+        which = {
+            "simulated": ("preset", "rates", "instances", "views", "simulation_seed"),
+            "washington": ("frames", "selection_seed", "object_mask"),
+            "bu3dfe": ("subjects", "selection_seed"),
+        }
+        frames = {key: getattr(self, key) for key in ("set", "size", *which[self.set])}
+        how = ("split_by", "folds", "fold", "missing", "augment", "corruption_rate")
+        facts = super().facts() | frames | {key: getattr(self, key) for key in how}
+        # Labels and numbers alone would be the same in other renderings, or at another size.
+        digest = hashlib.sha256(json.dumps([facts["fingerprint"], frames]).encode())
+        return facts | {"fingerprint": digest.hexdigest()[:16]}
 
     def _images(self, frames: RGBDFrames, chosen: Bool[Tensor, "_"], **training: Any) -> RGBDImages:
         depth = torch.cat([depth_bytes(part) for part in torch.split(frames.depth[chosen], CHUNK)])
@@ -223,6 +239,7 @@ class RGBD(InMemoryDataModule):
         return read_solids(
             self.folder,
             self.preset,
+            rates=self.rates,
             size=self.size,
             instances=self.instances,
             views=self.views,
@@ -269,10 +286,17 @@ def _filled_rows(
 
 
 def read_solids(
-    folder: Path, preset: str, *, size: int, instances: int, views: int, seed: int
+    folder: Path,
+    preset: str,
+    *,
+    rates: Mapping[str, float | int],
+    size: int,
+    instances: int,
+    views: int,
+    seed: int,
 ) -> RGBDFrames:
     """A simulated set, rendered in the first call and kept in `folder`."""
-    planned = solids.plan(preset, instances=instances, views=views, seed=seed)
+    planned = solids.plan(preset, rates=rates, instances=instances, views=views, seed=seed)
     number = len(planned.label)
 
     def chunks() -> Iterator[Int16[np.ndarray, "_ 4 size size"]]:
@@ -281,7 +305,7 @@ def read_solids(
             yield np.concatenate(parts, axis=1, dtype=np.int16)
 
     key = {
-        "preset": preset,
+        "preset": (preset, dict(rates)),
         "numbers": (size, instances, views, seed),
         "code": code_digest(solids.__file__, solid_shapes.__file__),
     }

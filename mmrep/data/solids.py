@@ -15,10 +15,12 @@ frames of new objects by colour, 73 % by depth and 86 % by both. The other prese
   label is that class with probability 0.9, else any other, independently of all that is seen. Given
   the appearance, depth is independent of the label, and colour, without any cast, shows the
   appearance. So who sees both knows no more than who sees colour: the best are right in 90 %.
+  A network that has not learnt to read the appearance off the colours may still gain by depth.
 * "colour", to pretrain on: other patterns in other hues, on solids that are drawn at random.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -91,6 +93,9 @@ PRESETS = {
 }
 
 
+RATES = ("colour_tells", "shape_tells", "depth_noise", "depth_holes", "colour_cast")
+
+
 class Plan(NamedTuple):
     """What frames show and how bad they are, before any is rendered.
 
@@ -109,16 +114,38 @@ class Plan(NamedTuple):
     known: dict[str, Float32[np.ndarray, "frames"]]
 
 
-def plan(preset: str, *, instances: int, views: int, seed: int) -> Plan:
-    """`views` frames of each of `instances` objects of each class, in this order.
+def rates_of(preset: str, chosen: Mapping[str, float | int | None]) -> Preset:
+    """A preset with other rates, by name, where they are not None.
 
-    Presets share no object and no frame. ValueError: an unknown preset, no objects, no views.
+    ValueError: an unknown preset or rate, or one that is no share.
     """
     if preset not in PRESETS:
-        raise ValueError(f"preset={preset!r} is not one of {', '.join(PRESETS)}")
+        raise ValueError(f"data.preset={preset!r} is not one of {', '.join(PRESETS)}")
+    for name, rate in chosen.items():
+        if name not in RATES:
+            raise ValueError(f"data.rates.{name}={rate}: choose those of {', '.join(RATES)}")
+        if rate is not None and not 0 <= rate <= 1:
+            raise ValueError(f"data.rates.{name}={rate} is a share, from 0 to 1")
+    given: dict[str, Any] = {name: float(rate) for name, rate in chosen.items() if rate is not None}
+    return PRESETS[preset]._replace(**given)
+
+
+def plan(
+    preset: str,
+    *,
+    rates: Mapping[str, float | int | None] | None = None,
+    instances: int,
+    views: int,
+    seed: int,
+) -> Plan:
+    """`views` frames of each of `instances` objects of each class, in this order.
+
+    `rates` are others than the preset's. Presets share no object and no frame. ValueError: an
+    unknown preset or rate, no objects, no views.
+    """
+    drawn = rates_of(preset, rates or {})
     if instances < 1 or views < 1:
         raise ValueError(f"instances={instances} and views={views} must both be at least 1")
-    rates = PRESETS[preset]
     entropy = seed, *preset.encode()
     rng = default_rng(SeedSequence(entropy))
     group = np.repeat(np.arange(CLASSES * instances), views)
@@ -131,20 +158,20 @@ def plan(preset: str, *, instances: int, views: int, seed: int) -> Plan:
         return np.where(rng.random(frames) < rate, (appearance + step) % CLASSES, appearance)
 
     def strength(rate: float, bounds: tuple[float, float]) -> Float32[np.ndarray, "_"]:
-        drawn = rng.uniform(*bounds, frames)
-        return np.where(rng.random(frames) < rate, drawn, 0).astype(np.float32)
+        strong = rng.uniform(*bounds, frames)
+        return np.where(rng.random(frames) < rate, strong, 0).astype(np.float32)
 
-    label = another(rates.label_differs)
-    texture = another(1 - rates.colour_tells)
-    solid = another(1 - rates.shape_tells)
+    label = another(drawn.label_differs)
+    texture = another(1 - drawn.colour_tells)
+    solid = another(1 - drawn.shape_tells)
     known = {
         "colour_tells": (texture == label).astype(np.float32),
         "shape_tells": (solid == label).astype(np.float32),
-        "depth_noise": strength(rates.depth_noise, NOISE),
-        "depth_holes": strength(rates.depth_holes, HOLES),
-        "colour_cast": strength(rates.colour_cast, CAST),
+        "depth_noise": strength(drawn.depth_noise, NOISE),
+        "depth_holes": strength(drawn.depth_holes, HOLES),
+        "colour_cast": strength(drawn.colour_cast, CAST),
     }
-    return Plan(rates, entropy, label, group, texture, solid, known)
+    return Plan(drawn, entropy, label, group, texture, solid, known)
 
 
 def render(

@@ -112,31 +112,33 @@ class Branch(nn.Module):
             x = (x - self.mean) / self.std  # one channel becomes three here
         return self.net.features(x)
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
+    def load(self, state: Mapping[str, Tensor], modality: str = "") -> None:
         """Takes weights over: a published network's, or those of a branch in a network of ours.
 
-        Of a network of ours with several branches it is the one whose tensors are this one's in
-        name and shape. ValueError: the weights are of another network.
+        Of a network of ours with several branches it is the one of the same `modality`, or else the
+        first whose tensors are this one's in name and shape. The batch norms of files from before
+        PyTorch 0.4.1 have no counters. ValueError: the weights are of another network.
         """
         wanted = self.net.state_dict()
+        counters = {k: t for k, t in wanted.items() if k.endswith(".num_batches_tracked")}
         last = LAST_LAYERS.get(self.network, "-")
         parts: dict[str, dict[str, Tensor]] = {}
         for key, tensor in state.items():
-            modality, inside = "", key
+            of, inside = "", key
             if key.startswith("branches."):
-                _, modality, _, inside = key.split(".", 3)
+                _, of, _, inside = key.split(".", 3)
             if not key.startswith(("projections.", "gates.", "carried_gates.", "hidden.", "head.")):
-                parts.setdefault(modality, {})[inside] = tensor
-        parts = {
-            modality: {k: t for k, t in part.items() if not k.startswith(f"{last}.")}
-            for modality, part in parts.items()
-        }
+                parts.setdefault(of, dict(counters))[inside] = tensor
+        in_turn = [
+            {k: t for k, t in parts[of].items() if not k.startswith(f"{last}.")}
+            for of in sorted(parts, key=lambda of: of != modality)
+        ]
         shapes = {key: tensor.shape for key, tensor in wanted.items()}
-        for part in parts.values():
+        for part in in_turn:
             if {key: tensor.shape for key, tensor in part.items()} == shapes:
                 self.net.load_state_dict(part)
                 return
-        found = next(iter(parts.values()), {})
+        found = next(iter(in_turn), {})
         differing = sorted(
             key
             for key in shapes.keys() | found.keys()

@@ -140,6 +140,8 @@ class GatedFusion(NaiveFusion):
                 f"branches={[*branches]}: a gate decides between two modalities or more; choose "
                 "NaiveFusion (model=rgbd_rgb, rgbd_depth) for one"
             )
+        if isinstance(gate_reads, str):
+            raise ValueError(f"gate_reads={gate_reads} is one name: write [{gate_reads}], a list")
         if gate_reads is not None and not 0 < len({*gate_reads} & {*branches}) == len(gate_reads):
             raise ValueError(
                 f"gate_reads={[*gate_reads]} must name some of {', '.join(branches)}, each once"

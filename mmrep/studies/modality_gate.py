@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64
 from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import OmegaConf
 
 from mmrep.files import write_table
 from mmrep.loggers import write_figure
 from mmrep.plots.modality_gate import plot_networks
 from mmrep.runs import read_facts
+from mmrep.scores import flat
 from mmrep.screen import print_columns, say_analysed, short
 from mmrep.studies.group_tests import mean_and_deviation
 from mmrep.studies.pairs import common_folder, finished
@@ -26,13 +28,13 @@ FOLDER = Path("analysis") / "modality_gate"
 class Kind(NamedTuple):
     """What the study tells networks by."""
 
-    network: str  # the model's name
+    network: str  # the model's name, and what tells it from others of that model
     corruption_rate: float  # of the training samples
 
     @property
     def training(self) -> str:
         rate = self.corruption_rate
-        return f"trained with {rate:.0%} corrupted" if rate > 0 else "trained clean"
+        return f"trained corrupted (rate {rate:g})" if rate > 0 else "trained clean"
 
     def __str__(self) -> str:
         return f"{self.network}, {self.training}"
@@ -53,7 +55,8 @@ def report_gates(folders: Sequence[Path], name: str) -> None:
     The runs' common folder gets `analysis/modality_gate/corruption.csv` and
     `figures/modality_gate_networks.png`, and beside it `_gate_NAME` for each gated modality.
 
-    ValueError: none is DONE, several data sets, or one network, fold and seed twice.
+    ValueError: none is DONE, several data sets, one network, fold and seed twice, or numbers of
+    another epoch than a run's last, as checkpoint=init leaves them.
     """
     say_analysed(folders, name)
     if len(folders) == 1:
@@ -77,10 +80,11 @@ def measured(folders: Sequence[Path]) -> dict[Kind, list[Measured]]:
     """What the analysis has found in finished runs, by what the networks are."""
     networks: dict[Kind, dict[tuple[Any, int], Path]] = {}
     sets: dict[tuple[str, str], Path] = {}
-    for folder in folders:
-        facts = read_facts(folder)
+    known = {folder: read_facts(folder) for folder in folders}
+    names = _names(known)
+    for folder, facts in known.items():
         data = facts["config"]["data"]
-        kind = Kind(facts["model"], float(data.get("corruption_rate", 0)))
+        kind = Kind(names[folder], float(data.get("corruption_rate", 0)))
         place = facts["config"].get("fold", data.get("fold")), facts["seed"]
         by_place = networks.setdefault(kind, {})
         if place in by_place:
@@ -99,16 +103,52 @@ def measured(folders: Sequence[Path]) -> dict[Kind, list[Measured]]:
     }
 
 
-def read_numbers(run: Path) -> dict[tuple[str, float], dict[str, float]]:
-    """Accuracy and, as far as there are gates, their means and deviations over samples."""
-    path = run / FOLDER / "corruption.csv"
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{run} has no {FOLDER / 'corruption.csv'}: python analyze.py analysis=modality_gate "
-            f"runs={run}"
+def _names(known: Mapping[Path, Mapping[str, Any]]) -> dict[Path, str]:
+    """Each run's model and, of `model.net`, whatever differs between the runs of that model."""
+    names: dict[Path, str] = {}
+    for model in {facts["model"] for facts in known.values()}:
+        nets = {
+            folder: dict(flat(_network_of(facts)))
+            for folder, facts in known.items()
+            if facts["model"] == model
+        }
+        keys = dict.fromkeys(key for net in nets.values() for key in net)
+        settings = dict.fromkeys(  # once, where those of several branches go together
+            (key.rpartition(".")[2], tuple(str(net.get(key)) for net in nets.values()))
+            for key in keys
         )
+        differing = [(name, values) for name, values in settings if len({*values}) > 1]
+        for place, folder in enumerate(nets):
+            told = [f"{name}={values[place]}" for name, values in differing]
+            names[folder] = ", ".join([model, *told])
+    return names
+
+
+def _network_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """`model.net` in plain values: a backbone, say, is named elsewhere in the configuration."""
+    net = OmegaConf.create(facts["config"]).model.net
+    plain: dict[str, Any] = OmegaConf.to_container(net, resolve=True)  # type: ignore[assignment]
+    return plain
+
+
+def read_numbers(run: Path) -> dict[tuple[str, float], dict[str, float]]:
+    """Accuracy and, as far as there are gates, their means and deviations over samples.
+
+    FileNotFoundError: the run has not been analysed. ValueError: it was with other weights than
+    those after its last epoch.
+    """
+    path = run / FOLDER / "corruption.csv"
+    remedy = f"python analyze.py analysis=modality_gate runs={run}"
+    if not path.exists():
+        raise FileNotFoundError(f"{run} has no {FOLDER / 'corruption.csv'}: {remedy}")
     with path.open(newline="") as file:
         rows = [*csv.DictReader(file)]
+    last, epoch = read_facts(run)["epochs"], next((row.get("epoch") for row in rows), None)
+    if epoch != str(last):
+        raise ValueError(
+            f"{path} is of epoch {epoch or 'unknown'}, and the run was trained to epoch {last}: "
+            f"write it anew with {remedy}"
+        )
     return {
         (row["kind"], float(row["level"])): {
             name: float(value)
@@ -166,7 +206,9 @@ def _draw(
     """A figure of accuracy, and one of each modality's gates."""
     counts = sorted({len(runs) for runs in found.values()})
     over = f"runs: {'-'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))}"
-    title = f"{data['name']}, tested folds; mean and deviation over folds and seeds; {over}"
+    simulated = data.get("set") == "simulated"
+    of = f"simulated solids, {data['preset']}" if simulated else data["name"]
+    title = f"{of}, tested folds; mean and deviation over folds and seeds; {over}"
     paths = []
     for number in _numbers(found):
         accuracy = number == "accuracy"

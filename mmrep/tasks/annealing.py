@@ -14,7 +14,7 @@ def annealed(optimizer: Optimizer, *, shape: str, final: float, epochs: int) -> 
     """From the optimizer's learning rate in the first of `epochs` to `final` in the last.
 
     By equal factors ("exponential"); along half a cosine; or in two "step"s of equal factors, after
-    a half and three quarters of the epochs. It stays at `final` behind them.
+    a half and three quarters of four epochs or more. It stays at `final` behind them.
 
     ValueError: an unknown shape, or an end that is not positive.
     """

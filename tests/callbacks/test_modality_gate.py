@@ -9,18 +9,20 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import Float, Int64
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmrep.batch import Batch
+from mmrep.callbacks.checkpoints import Checkpoints
 from mmrep.callbacks.modality_gate import GateStatistics
 from mmrep.data.in_memory import InMemory, InMemoryDataModule
 from mmrep.gates import read_corrupted, read_validated
 from mmrep.loggers import MetricsFile
 from mmrep.networks.gated import GatedFusion, NaiveFusion
+from mmrep.runs import validate, what_ran
 from mmrep.tasks.classification import Classification
 from tests.ddp import on_ranks
 
@@ -85,16 +87,18 @@ class Flat(nn.Module):
         return self.body(x.flatten(1)).relu()
 
 
-def task_of(network: type[NaiveFusion] = GatedFusion, *modalities: str) -> Classification:
+def task_of(
+    network: type[NaiveFusion] = GatedFusion, *modalities: str, **options: Any
+) -> Classification:
     torch.manual_seed(0)
     branches = {name: Flat(3 if name == "rgb" else 1) for name in modalities or ("rgb", "depth")}
-    net = network(branches, len(CLASSES), width=6, hidden=4)
+    net = network(branches, len(CLASSES), width=6, hidden=4, **options)
     return Classification(net, partial(torch.optim.SGD, lr=0.05), len(CLASSES))
 
 
-def trainer_of(folder: Path, *callbacks: GateStatistics, epochs: int = 2) -> Trainer:
+def trainer_of(folder: Path, *callbacks: Callback, epochs: int = 2, steps: int = -1) -> Trainer:
     return Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=MetricsFile(folder), callbacks=[*callbacks],
+        max_epochs=epochs, max_steps=steps, accelerator="cpu", logger=MetricsFile(folder), callbacks=[*callbacks],
         enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
         default_root_dir=folder, num_sanity_val_steps=0, use_distributed_sampler=False,
         log_every_n_steps=1,
@@ -138,6 +142,7 @@ def test_statistics_are_numpys_of_the_networks_own_gates(
     gate, predicted = by_hand(task, data)
     kept = np.load(folder / "analysis" / "modality_gate" / "epoch=002.npz")
     assert_allclose(kept["gate_depth"], gate, atol=1e-6)
+    assert kept["gate_depth"].nbytes == SAMPLES * 6 * 4  # as the recipe says
     assert_array_equal(kept["index"], data.val_set.index)
     assert_array_equal(kept["label"], data.val_set.label)
     assert_array_equal(kept["predicted"], predicted)
@@ -149,8 +154,9 @@ def test_statistics_are_numpys_of_the_networks_own_gates(
         assert (row["class"], row["modality"]) == (name, "depth")
         found = [float(row[k]) for k in row if k.startswith(("mean", "deviation"))]
         assert_allclose(found, [of.mean(), of.mean(1).std(), of.mean(0).std()], atol=1e-6)
-    units = rows_of(folder, "units")[-6:]
-    assert [row["unit"] for row in units] == [*"012345"]
+    units = rows_of(folder, "units")
+    assert [row["unit"] for row in units] == [*"012345"] * 2
+    units = units[6:]
     for name, values in (("mean", gate.mean(0)), ("deviation", gate.std(0))):
         assert_allclose([float(row[name]) for row in units], values, atol=1e-6)
     samples = rows_of(folder, "samples")
@@ -185,6 +191,8 @@ def test_accuracy_and_gates_under_corruption(
 ) -> None:
     folder, task, data = analysed
     rows = rows_of(folder, "corruption")
+    assert [*rows[0]][0] == "epoch"
+    assert {row["epoch"] for row in rows} == {"2"}
     keys = [(row["kind"], float(row["level"])) for row in rows]
     assert keys == [(k, level) for k in ("depth_missing", "rgb_missing") for level in LEVELS]
     for row, (kind, level) in zip(rows, keys, strict=True):
@@ -261,7 +269,7 @@ def test_networks_without_gates_have_corruptions_alone(
     written = [path.name for path in (tmp_path / "analysis" / "modality_gate").iterdir()]
     assert written == ["corruption.csv"]
     rows = rows_of(tmp_path, "corruption")
-    assert [*rows[0]] == ["kind", "level", "accuracy", "correct", "samples"]
+    assert [*rows[0]] == ["epoch", "kind", "level", "accuracy", "correct", "samples"]
     assert [row["kind"] for row in rows] == [kind for kind in kinds for _ in LEVELS]
     drawn = {path.name for path in (tmp_path / "figures").iterdir()}
     assert drawn == {"modality_gate_corruption.png", "modality_gate_corruption.svg"}
@@ -278,11 +286,38 @@ def test_each_gated_modality_has_its_own_numbers(tmp_path: Path) -> None:
     assert [row["modality"] for row in rows] == ["depth"] * 4 + ["heat"] * 4
     assert float(rows[4]["mean"]) == pytest.approx(kept["gate_heat"].mean(), abs=1e-6)
     columns = [*rows_of(tmp_path, "corruption")[0]]
-    assert columns[5:7] == ["gate_depth", "gate_depth_deviation"]
-    assert columns[7:] == ["gate_heat", "gate_heat_deviation"]
+    assert columns[6:8] == ["gate_depth", "gate_depth_deviation"]
+    assert columns[8:] == ["gate_heat", "gate_heat_deviation"]
     for modality in ("depth", "heat"):
         drawn = (tmp_path / "figures" / f"modality_gate_images_{modality}.svg").read_text()
         assert f"gate of {modality}, mean over units" in drawn
+
+
+def test_gates_of_the_carried_modality_are_not_followed(tmp_path: Path) -> None:
+    task, data = task_of(separate_gates=True), Solids()
+    assert [*task.net.carried_gates] == ["depth"]
+    trainer = trainer_of(tmp_path, GateStatistics(levels=(0, 1)))
+    trainer.validate(task, datamodule=data, verbose=False)
+    kept = np.load(tmp_path / "analysis" / "modality_gate" / "epoch=000.npz")
+    assert [name for name in kept if name.startswith("gate")] == ["gate_depth"]
+    assert_allclose(kept["gate_depth"], by_hand(task, data)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("asked", "epochs"),
+    [({"epochs": 3}, 3), ({"epochs": 3, "steps": 6}, 2), ({"epochs": 3, "steps": 8}, 2)],
+)  # a whole training, and two that end in the middle and at the end of an epoch of four steps
+def test_corruptions_say_of_which_epoch_they_are(
+    tmp_path: Path, asked: dict[str, int], epochs: int
+) -> None:
+    task, data = task_of(), Solids()
+    statistics = GateStatistics(levels=(0, 1))
+    trainer = trainer_of(tmp_path, statistics, Checkpoints("val/accuracy", "max"), **asked)
+    trainer.fit(task, datamodule=data)
+    assert what_ran(trainer, task)["epochs"] == epochs
+    for checkpoint, expected in (("last", epochs), ("init", 0)):
+        validate(trainer, task, data, tmp_path, checkpoint)
+        assert {row["epoch"] for row in rows_of(tmp_path, "corruption")} == {str(expected)}
 
 
 def test_training_goes_on_as_if_nothing_were_read_also_when_resumed(

@@ -26,6 +26,7 @@ OPTIONS: dict[str, Any] = {
     "augment": False,
     "corruption_rate": 0.0,
     "preset": "balanced",
+    "rates": {},
     "instances": 3,
     "views": 4,
     "simulation_seed": 0,
@@ -78,6 +79,16 @@ def test_seeds_of_runs_share_frames_and_folds(folder: Path) -> None:
     assert a.facts()["fingerprint"] == b.facts()["fingerprint"]
     assert a.facts()["fingerprint"] != module(folder, fold=1).facts()["fingerprint"]
     assert a.facts()["source"] == "simulated"
+    for other in ({"size": 17}, {"simulation_seed": 1}, {"rates": {"depth_noise": 0.9}}):
+        facts = module(folder, **other).facts()
+        assert facts["fingerprint"] != a.facts()["fingerprint"]
+
+
+def test_rates_are_chosen(folder: Path) -> None:
+    data = module(folder, rates={"depth_noise": 1, "depth_holes": 0, "colour_cast": None})
+    assert (data.val_known["depth_noise"] > 0).all()
+    assert (data.val_known["depth_holes"] == 0).all()
+    assert torch.equal(data.val_known["colour_cast"], module(folder).val_known["colour_cast"])
 
 
 def test_images_are_from_0_to_1_and_what_is_missing_is_filled_or_0(folder: Path) -> None:
@@ -185,7 +196,7 @@ def test_washington_and_bu3dfe_come_in_their_official_layouts(tmp_path: Path) ->
     faces = module(tmp_path, set="bu3dfe", num_classes=6)
     assert len(faces.train_set) + len(faces.val_set) == 3 * 12
     assert faces.facts()["name"] == "bu3dfe"
-    assert faces.title == "BU-3DFE, fold 1 of 3 by group"
+    assert faces.title == "BU-3DFE, fold 0 of 3 by group"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +210,13 @@ def test_washington_and_bu3dfe_come_in_their_official_layouts(tmp_path: Path) ->
         ({"corruption_rate": 1.5}, r"data\.corruption_rate=1\.5 is a share, from 0 to 1"),
         ({"object_mask": True}, r"data\.object_mask=true: simulated has no masks"),
         ({"num_classes": 6}, r"data\.num_classes=6: there are 10, .* set data\.num_classes=10"),
-        ({"preset": "balancd"}, r"'balancd' is not one of balanced, dominant, redundant, colour"),
+        ({"views": 0}, r"data\.instances=3, data\.views=0: at least 1 each"),
+        ({"rates": {"fog": 0.5}}, r"data\.rates\.fog=0\.5: .*colour_tells, shape_tells, "),
+        ({"rates": {"depth_noise": 2}}, r"data\.rates\.depth_noise=2 is a share, from 0 to 1"),
+        (
+            {"preset": "balancd"},
+            r"data\.preset='balancd' is not one of balanced, dominant, redundant, colour",
+        ),
     ],
 )
 def test_wrong_input(folder: Path, options: dict[str, Any], message: str) -> None:

@@ -255,7 +255,7 @@ def test_in_colour_solids_tell_nothing() -> None:
 def test_what_cannot_be_drawn_is_refused() -> None:
     with pytest.raises(
         ValueError,
-        match="preset='balance' is not one of balanced, dominant, redundant, colour",
+        match=r"data\.preset='balance' is not one of balanced, dominant, redundant, colour",
     ):
         render_solids("balance", size=SIZE, instances=1, views=1, seed=0)
     with pytest.raises(ValueError, match="instances=0 and views=3 must both be at least 1"):

@@ -33,10 +33,11 @@ def test_depth_from_scratch_reads_depth_as_it_is() -> None:
     assert_close(branch.features(depth), branch.net.features(depth))
 
 
-def test_published_weights_fit_by_torchvision_s_names() -> None:
+@pytest.mark.parametrize("counters", [True, False])  # which PyTorch 0.4.1 brought
+def test_published_weights_fit_by_torchvision_s_names(counters: bool) -> None:
     published = ResNet(50, num_classes=1000, stem=7)
-    branch = Branch("resnet50")
-    branch.load(published.state_dict())
+    branch, state = Branch("resnet50"), published.state_dict()
+    branch.load({k: t for k, t in state.items() if counters or not k.endswith("batches_tracked")})
     images = torch.rand(1, 3, 64, 64)
     normalised = (images - branch.mean) / branch.std
     assert_close(branch.eval().features(images), published.eval().features(normalised))
@@ -72,6 +73,14 @@ def test_the_branch_of_two_that_fits() -> None:
     assert_close(branch.net.body[0].weight, both.branches["depth"].net.body[0].weight)
     with pytest.raises(ValueError, match=r"not those of small_vgg: .* tensors differ, first bl"):
         Branch("small_vgg", width=8).load(both.state_dict())
+
+
+def test_of_two_alike_the_one_of_the_same_modality() -> None:
+    branches = {name: Branch("small_vgg", width=4) for name in ("rgb", "depth")}
+    state, branch = NaiveFusion(branches, 3).state_dict(), Branch("small_vgg", width=4)
+    for name in ("depth", "rgb"):
+        branch.load(state, name)
+        assert torch.equal(branch.net.body[0].weight, branches[name].net.body[0].weight)
 
 
 def test_a_frozen_branch_stays_as_it_is() -> None:

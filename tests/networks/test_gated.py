@@ -133,6 +133,8 @@ def test_wrong_input() -> None:
         gated(gate_activation="tanh")
     with pytest.raises(ValueError, match=r"gate_reads=\['heat'\] must name some of rgb, depth"):
         gated(gate_reads=["heat"])
+    with pytest.raises(ValueError, match=r"gate_reads=depth is one name: write \[depth\], a list"):
+        gated(gate_reads="depth")
     with pytest.raises(ValueError, match=r"branches=\['rgb'\]: a gate decides between two"):
         GatedFusion({"rgb": Means(3)}, 4)
     with pytest.raises(ValueError, match="nothing to train"):

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,21 +27,33 @@ def write_run(
     gated: bool = False,
     kinds: tuple[str, ...] = KINDS,
     source: str = "simulated",
+    net: dict[str, Any] | None = None,
+    backbone: str = "small_resnet",
+    epoch: int = 3,
 ) -> Path:
-    """A finished run that has been analysed: accuracy halves, and gates close, at level 1."""
+    """A finished run of 3 epochs, analysed after `epoch`; accuracy halves, gates close, at 1."""
     (folder / "analysis" / NAME).mkdir(parents=True)
-    config = {"seed": seed, "fold": fold, "data": {"corruption_rate": rate}}
+    branch = {"_target_": "Branch", "network": "${backbone}"}
+    config = {
+        "seed": seed,
+        "fold": fold,
+        "data": {"corruption_rate": rate},
+        "backbone": backbone,
+        "model": {"net": {"branches": {"rgb": branch, "depth": branch}, **(net or {})}},
+    }
     data = {"name": "rgbd_balanced", "source": source, "fingerprint": str(fold)}
-    facts = {"model": model, "seed": seed, "config": config, "data": data}
+    if source == "simulated":
+        data |= {"set": "simulated", "preset": "balanced"}
+    facts = {"model": model, "seed": seed, "config": config, "data": data, "epochs": 3}
     (folder / "run.json").write_text(json.dumps(facts))
     (folder / "DONE").touch()
     gates = ("gate_depth,gate_depth_deviation", ",{gate},{spread}") if gated else ("", "")
-    lines = [f"kind,level,accuracy,correct,samples{',' * gated}{gates[0]}"]
+    lines = [f"epoch,kind,level,accuracy,correct,samples{',' * gated}{gates[0]}"]
     for kind in kinds:
         for level in (0.0, 1.0):
             right = accuracy / (1 + level)
             gate = gates[1].format(gate=0.5 - 0.25 * level + 0.1 * fold, spread=0.1 + 0.2 * fold)
-            lines.append(f"{kind},{level},{right},1,2{gate}")
+            lines.append(f"{epoch},{kind},{level},{right},1,2{gate}")
     (folder / "analysis" / NAME / "corruption.csv").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -62,7 +75,7 @@ def test_runs_are_averaged_by_network_and_training(tmp_path: Path) -> None:
     assert [str(kind) for kind in found] == [
         "rgbd_depth, trained clean",
         "rgbd_gated, trained clean",
-        "rgbd_gated, trained with 50% corrupted",
+        "rgbd_gated, trained corrupted (rate 0.5)",
     ]
     assert [(of.fold, of.seed) for of in found[Kind("rgbd_gated", 0.0)]] == [*accuracies]
     table = averaged(found)
@@ -107,10 +120,82 @@ def test_the_report_of_several_runs(tmp_path: Path, capsys: pytest.CaptureFixtur
         drawn = (tmp_path / "figures" / f"modality_gate_{figure}.svg").read_text()
         assert "rgbd_gated" in drawn
         assert ("rgbd_naive" in drawn) == (figure == "networks")
+        assert "simulated solids, balanced, tested folds" in drawn
         assert "simulated data" in drawn
     table = rows(tmp_path / "analysis" / NAME / "corruption.csv")
     assert {row["source"] for row in table} == {"simulated"}
     assert {row["gate_depth"] for row in table if row["network"] == "rgbd_naive"} == {""}
+
+
+BOTH = {"gate_reads": ["rgb", "depth"], "gate_bias": 0.0}
+
+
+def test_networks_of_one_model_are_told_apart_by_what_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published = BOTH | {"gate_reads": None}
+    runs: dict[str, dict[str, Any]] = {
+        "published": {"net": published},
+        "again": {"net": published, "seed": 1},
+        "both": {"net": BOTH},
+        "bad": {"net": BOTH, "rate": 0.5},  # in a panel of its own, under the same name
+    }
+    folders = [
+        write_run(tmp_path / name, "rgbd_gated", 0.8, gated=True, **options)
+        for name, options in runs.items()
+    ]
+    folders.append(write_run(tmp_path / "naive", "rgbd_naive", 0.7, net={"width": 8}))
+    own, reads = "rgbd_gated, gate_reads=None", "rgbd_gated, gate_reads=['rgb', 'depth']"
+    found = measured(folders)
+    assert {kind: len(of) for kind, of in found.items()} == {
+        Kind(reads, 0.0): 1,
+        Kind(reads, 0.5): 1,
+        Kind(own, 0.0): 2,
+        Kind("rgbd_naive", 0.0): 1,  # what differs from another model is no part of the name
+    }
+    assert {row["network"] for row in averaged(found)} == {own, reads, "rgbd_naive"}
+    report_gates(folders, NAME)
+    assert reads in capsys.readouterr().out
+    drawn = (tmp_path / "figures" / "modality_gate_networks.svg").read_text()
+    assert own in drawn
+    assert reads.partition(",")[2] in drawn
+
+
+def test_what_is_named_elsewhere_in_the_configuration_is_told_once(tmp_path: Path) -> None:
+    folders = [
+        write_run(tmp_path / name, "rgbd_naive", 0.8, backbone=name)
+        for name in ("small_resnet", "small_vgg")
+    ]
+    assert [kind.network for kind in measured(folders)] == [
+        "rgbd_naive, network=small_resnet",  # of both branches
+        "rgbd_naive, network=small_vgg",
+    ]
+
+
+def test_other_weights_than_the_last_are_refused(tmp_path: Path) -> None:
+    trained = write_run(tmp_path / "trained", "rgbd_gated", 0.8, gated=True)
+    init = write_run(tmp_path / "init", "rgbd_gated", 0.1, seed=1, gated=True, epoch=0)
+    with pytest.raises(
+        ValueError,
+        match=r"init/.*corruption.csv is of epoch 0, and the run was trained to epoch 3: write it "
+        r"anew with python analyze.py analysis=modality_gate runs=.*/init$",
+    ):
+        report_gates([trained, init], NAME)
+    path = trained / "analysis" / NAME / "corruption.csv"
+    path.write_text("kind,level,accuracy,correct,samples\ndepth_holes,0.0,0.8,1,2\n")
+    with pytest.raises(ValueError, match="is of epoch unknown, and the run was trained to epoch 3"):
+        measured([trained])
+
+
+def test_other_data_keep_their_name(tmp_path: Path) -> None:
+    folders = [
+        write_run(tmp_path / str(seed), "rgbd_naive", 0.8, seed=seed, source="real")
+        for seed in (0, 1)
+    ]
+    report_gates(folders, NAME)
+    drawn = (tmp_path / "figures" / "modality_gate_networks.svg").read_text()
+    assert "rgbd_balanced, tested folds" in drawn
+    assert "simulated" not in drawn
 
 
 def test_one_run_stands_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
