@@ -61,11 +61,11 @@ class GateStatistics(Callback):
     When a trained network is validated, writes beside these `corruption.csv` with accuracy and
     gates at each of `levels` of each corruption of a modality that the network sees (of this epoch
     alone), `samples.csv` (of this epoch and the first: the others' gates are in their .npz) and
-    `known.csv`, rank correlations with what is known of the samples. It draws `figures/modality_gate.png` and beside
-    it `_units`, `_samples`, `_corruption` and `_images`, of the `examples` samples with the most
-    and as many with the least open gates. Of a network without gates it has the corruptions alone.
-    Where the carried modality's share has gates of its own (`separate_gates`), these are not
-    followed.
+    `known.csv`, rank correlations with what is known of the samples. It draws
+    `figures/modality_gate.png` and beside it `_units`, `_samples`, `_corruption` and `_images`, of
+    the `examples` samples with the most and as many with the least open gates. Of a network without
+    gates it has the corruptions alone. Where the carried modality's share has gates of its own
+    (`separate_gates`), these are not followed.
 
     ValueError: no epoch, no example, or levels that do not rise from 0 to at most 1.
     """

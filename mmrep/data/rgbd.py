@@ -76,11 +76,12 @@ class RGBD(InMemoryDataModule):
     """Pairs of images in folds, of which `fold` is tested and the others are trained on.
 
     `set` is "washington", of which `frames` are chosen by `selection_seed`, equally many of each
-    category as far as there are; "bu3dfe", of which `subjects` are, with the two highest intensities
-    of six expressions; or "simulated", rendered by a `preset`, with other `rates` where they are
-    given. Images have `size` x `size` pixels. Neither selection nor folds depend on the run's
-    `seed`, so that runs of all seeds and folds share them; `split_by` is explained at `folds_of`.
-    With `object_mask` what is not the object is black, and its depth missing (Washington alone).
+    category as far as there are; "bu3dfe", of which `subjects` are, with the two highest
+    intensities of six expressions; or "simulated", rendered by a `preset`, with other `rates` where
+    they are given. Images have `size` x `size` pixels. Neither selection nor folds depend on the
+    run's `seed`, so that runs of all seeds and folds share them; `split_by` is explained at
+    `folds_of`. With `object_mask` what is not the object is black, and its depth missing
+    (Washington alone).
 
     `augment` mirrors and shifts both images of a pair alike, in training alone, where a share
     `corruption_rate` of the samples is given one of the corruptions, at a level drawn from 0 to 1;

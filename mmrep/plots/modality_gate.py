@@ -19,6 +19,7 @@ MOST_LINES = 2 * len(MARKERS)  # that can be told apart
 MISSING = "#D55E00"  # where no depth was measured
 HEIGHT_OF_CLASS, MOST_NAMED = 0.16, 60  # inches of a row of the map; rows with a name
 NARROWEST = 7.2  # inches, for the title
+LETTER, LINE = 0.075, 0.65  # inches in a legend: a letter; a line with its margins
 
 
 def plot_gate_epochs(
@@ -203,7 +204,8 @@ def plot_networks(
         if flat:
             look: dict[str, Any] = {"color": "0.4", "linestyle": ":", "linewidth": 1}
             handles.append(Line2D([], [], label="does not see this modality", **look))
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)))
+        columns = columns_of([str(handle.get_label()) for handle in handles], width)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
         figure.suptitle(title, fontsize="medium", x=0.02, ha="left")
     return figure
 
@@ -257,6 +259,16 @@ def line_look(place: int) -> dict[str, Any]:
         "markersize": 4,
         "markerfacecolor": "white" if hollow % 2 else colour,
     }
+
+
+def columns_of(labels: Sequence[str], width: float) -> int:
+    """How many columns of a legend, five at most, fit into `width` inches."""
+    lengths = [len(label) for label in labels]
+    for columns in range(min(5, len(labels)), 1, -1):
+        longest = [part.max() for part in np.array_split(lengths, columns)]  # as Matplotlib does
+        if sum(LETTER * length + LINE for length in longest) <= width:
+            return columns
+    return 1
 
 
 def told(kind: str) -> str:

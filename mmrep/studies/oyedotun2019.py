@@ -5,7 +5,7 @@ optimisation alone, so that every row's training loss stands beside its accuracy
 its runs have learnt nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ import numpy as np
 from mmrep.files import write_table
 from mmrep.loggers import write_figure
 from mmrep.plots.oyedotun2019 import Gain, Row, plot_gains, plot_rows
-from mmrep.scores import flat
 from mmrep.screen import print_columns, short
 from mmrep.studies.oyedotun2019_numbers import BACKBONES, KINDS, LITERATURE, ROWS, TABLES, published
 from mmrep.studies.oyedotun2019_runs import (
+    OF_IMAGES,
+    RECIPE,
     Group,
     Rows,
     Summary,
@@ -26,6 +27,7 @@ from mmrep.studies.oyedotun2019_runs import (
     leaks,
     missing,
     runs_of,
+    starts_of,
     summary_of,
 )
 from mmrep.studies.oyedotun2019_statements import (
@@ -46,14 +48,15 @@ SETS = {
     "bu3dfe": "BU-3DFE",
     "simulated": "simulated RGB-D",
 }
-RECIPE = ("trainer.max_epochs", "patience", "data.batch_size", "model.optimizer.lr",
-          "checkpoint.use", "data.size", "data.missing", "data.augment")  # fmt: skip
 
 
-def report_tables(folders: Sequence[Path], name: str) -> None:
-    """Tables, tests, the paper's statements and two figures, of finished runs on one data set."""
+def report_tables(folders: Sequence[Path], name: str, *, data: str) -> None:
+    """Tables, tests, the paper's statements and two figures, of finished runs on one data set.
+
+    `data` is one of `SETS`. ValueError: runs of another, or that do not belong together.
+    """
     facts = runs_of(folders)
-    data = _one_set(facts)
+    _refuse_other_sets(facts, data)
     titles, networks = _titles(facts)
     groups = grouped(facts)
     tests = {group: _differences(rows) for group, rows in groups.items()}
@@ -65,7 +68,7 @@ def report_tables(folders: Sequence[Path], name: str) -> None:
             print(line)
         print_tests(tests[group], titles)
     _print_leak(groups, titles)
-    _print_reservations(data, facts, networks)
+    _print_reservations(data, facts, titles, networks)
     _draw(study, name, data, groups, titles, networks, tests)
     statements = [
         statement
@@ -81,18 +84,20 @@ def report_tables(folders: Sequence[Path], name: str) -> None:
     conclude(study, name, statements, units="points of accuracy, over folds")
 
 
-def _one_set(facts: Mapping[Path, Mapping[str, Any]]) -> str:
-    sets = {found["data"]["set"] for found in facts.values()}
-    if len(sets) > 1:
-        raise ValueError(f"the runs are of {', '.join(sorted(sets))}: give those of one data set")
-    return sets.pop()
+def _refuse_other_sets(facts: Mapping[Path, Mapping[str, Any]], data: str) -> None:
+    for folder, found in facts.items():
+        if (other := found["data"]["set"]) != data:
+            raise ValueError(
+                f"{short(folder)} is of data.set={other}, not {data}: give runs of {data} alone, "
+                f"or those of {other} to analysis=oyedotun2019_{other}"
+            )
 
 
 def _titles(facts: Mapping[Path, Mapping[str, Any]]) -> tuple[dict[str, str], dict[str, str]]:
     """Of the rows; and by backbone the network that is the paper's, or holds its place."""
     networks = {}
     for backbone, paper in BACKBONES.items():
-        found = {of["config"]["backbones"][backbone]["network"] for of in facts.values()}
+        found = {of["settings"]["backbones"][backbone]["network"] for of in facts.values()}
         if len(found) > 1:
             raise ValueError(
                 f"the runs have {', '.join(sorted(found))} for {paper}: give those with one"
@@ -144,18 +149,21 @@ def _unequal(
     rows: Rows, facts: Mapping[Path, Mapping[str, Any]], titles: Mapping[str, str]
 ) -> Iterator[str]:
     """A line for each part of the recipe that is not the same for all runs."""
-    configs = {
-        titles[model]: [dict(flat(facts[run.folder]["config"])) for run in runs.values()]
-        for model, runs in rows.items()
-    }
-    for key in RECIPE:
+    for key in (*RECIPE, *(f"data.{key}" for key in OF_IMAGES)):
         having: dict[str, dict[str, None]] = {}
-        for title, of_row in configs.items():
-            for config in of_row:
-                having.setdefault(str(config.get(key)), {})[title] = None
+        for model, runs in rows.items():
+            for run in runs.values():
+                value = facts[run.folder]["settings"][key]
+                having.setdefault(str(value), {})[titles[model]] = None
         if len(having) > 1:
-            told = (f"{value} ({', '.join(of)})" for value, of in having.items())
-            yield f"recipes differ: {key} is {'; '.join(told)}"
+            yield f"recipes differ: {key} is {_told(having)}"
+
+
+def _told(having: Mapping[str, Iterable[str]]) -> str:
+    """Values, and which rows have them if there are several."""
+    if len(having) == 1:
+        return next(iter(having))
+    return "; ".join(f"{value} ({', '.join(of)})" for value, of in having.items())
 
 
 def _print_leak(groups: Mapping[Group, Rows], titles: Mapping[str, str]) -> None:
@@ -169,19 +177,27 @@ def _print_leak(groups: Mapping[Group, Rows], titles: Mapping[str, str]) -> None
 
 
 def _print_reservations(
-    data: str, facts: Mapping[Path, Mapping[str, Any]], networks: Mapping[str, str]
+    data: str,
+    facts: Mapping[Path, Mapping[str, Any]],
+    titles: Mapping[str, str],
+    networks: Mapping[str, str],
 ) -> None:
     """What a number of ours must not be taken for; and Table 2."""
+    starts: dict[str, dict[str, dict[str, None]]] = {"": {}, **{name: {} for name in BACKBONES}}
+    for found in facts.values():
+        for backbone, source in starts_of(found):
+            told = "not pretrained" if source is None else f"from {source}"
+            starts[backbone].setdefault(told, {})[titles[found["row"]]] = None
     for backbone, paper in BACKBONES.items():
-        if networks[backbone] != paper:
-            weights = {of["config"]["backbones"][backbone]["weights"] for of in facts.values()}
-            told = sorted("not pretrained" if of is None else f"from {of}" for of in weights)
-            print(f"{networks[backbone]}, {' or '.join(told)}, holds the place of {paper}")
+        network, having = networks[backbone], starts[backbone]
+        if network == paper and having.keys() - {"from imagenet"}:
+            print(f"{network}, {_told(having)}")
+        elif network != paper and having:
+            print(f"{network}, {_told(having)}, holds the place of {paper}")
+    if starts[""].keys() - {"not pretrained"}:
+        print(f"what rows call scratch: {_told(starts[''])}")
     if data == "simulated":
-        print(
-            "simulated data, and small networks that have seen simulated colour images at most: "
-            "the paper's columns are of real data and compare with none of ours"
-        )
+        print("simulated data: the paper's columns are of real data and compare with none of ours")
     if any(of["checkpoint"] == "best" for of in facts.values()):
         print("weights that were best on the test fold are scored, which is too kind to them")
     if data == "bu3dfe":

@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from omegaconf import OmegaConf
 from scipy.stats import binom
 
 from mmrep.loggers import read_metrics
 from mmrep.runs import read_facts
+from mmrep.scores import flat
 from mmrep.screen import short
 from mmrep.studies.group_tests import mean_and_deviation
-from mmrep.studies.oyedotun2019_numbers import ROWS
+from mmrep.studies.oyedotun2019_numbers import BACKBONES, ROWS
 from mmrep.studies.oyedotun2019_statements import by_fold
 from mmrep.studies.pairs import finished
 
 CHANCE = 0.99  # accuracies that so many guesses stay within count as not learnt
+RECIPE = ("trainer.max_epochs", "patience", "data.batch_size", "model.optimizer.lr",
+          "checkpoint.use")  # fmt: skip
+OF_IMAGES = ("size", "missing", "augment")  # the recipe's part that the data tell
+PUBLISHED = {paper.lower() for paper in BACKBONES.values()}  # networks with weights of ImageNet
 
 
 class Group(NamedTuple):
@@ -44,7 +50,7 @@ class Trained(NamedTuple):
 
 
 Runs = dict[tuple[int, int], Trained]  # by fold and seed
-Rows = dict[str, Runs]  # by model
+Rows = dict[str, Runs]  # by row
 
 
 class Summary(NamedTuple):
@@ -66,19 +72,19 @@ class Summary(NamedTuple):
 def runs_of(folders: Sequence[Path]) -> dict[Path, dict[str, Any]]:
     """What finished runs of the tables' rows, trained on clean images, say; tells what is left out.
 
-    ValueError: there is none.
+    Besides what is in `run.json`, each has its `row` and its `settings`. ValueError: there is none.
     """
     facts = {}
     corrupted: Counter[float] = Counter()
     for folder in finished(folders):
         found = read_facts(folder)
-        rate = found["data"].get("corruption_rate")
-        if found["model"] not in ROWS or rate is None:
+        rate, row = found["data"].get("corruption_rate"), row_of_run(found)
+        if row is None or rate is None:
             print(f"left out {short(folder)}: no row of the tables")
         elif rate:
             corrupted[rate] += 1
         else:
-            facts[folder] = found
+            facts[folder] = found | {"row": row, "settings": settings_of(found)}
     for rate, number in sorted(corrupted.items()):
         print(f"left out, trained with data.corruption_rate={rate:g}: {number}")
     if not facts:
@@ -90,34 +96,96 @@ def runs_of(folders: Sequence[Path]) -> dict[Path, dict[str, Any]]:
     return facts
 
 
+def row_of_run(facts: Mapping[str, Any]) -> str | None:
+    """The row of a model's kind with the backbone that the run has; None where there is none."""
+    kind, _ = ROWS.get(facts["model"], ("", ""))
+    backbone = OmegaConf.select(OmegaConf.create(facts["config"]), "backbone")
+    places = ((kind, backbone), (kind, ""))
+    return next((row for row, place in ROWS.items() if place in places), None)
+
+
+def settings_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Recipe, network and weights, by dotted keys, with values in the places of all `${...}`.
+
+    They are resolved key by key, since others may ask for what Hydra alone knew.
+    """
+    asked = OmegaConf.create(facts["config"])
+    keys = (*RECIPE, "backbones", "frozen", "model.net", "weights")
+    found = {key: OmegaConf.select(asked, key) for key in keys}
+    plain = {
+        key: OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
+        for key, part in found.items()
+    }
+    return plain | {f"data.{key}": facts["data"][key] for key in OF_IMAGES}
+
+
+def starts_of(facts: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """Of each branch its backbone, "" where depth is from scratch, and the source of its weights.
+
+    None: they are as they were drawn.
+    """
+    settings, (_, backbone) = facts["settings"], ROWS[facts["row"]]
+    weights = settings["weights"]
+    for branch, of in settings["model.net"]["branches"].items():
+        network = of["network"]
+        source = weights.get(branch) if isinstance(weights, Mapping) else weights
+        if network in PUBLISHED:
+            source = "imagenet" if source == network else source
+        elif source == "imagenet":  # which is then for other branches alone
+            source = None
+        yield "" if network == "depth_scratch" else backbone, source
+
+
 def grouped(facts: Mapping[Path, Mapping[str, Any]]) -> dict[Group, Rows]:
     """Runs by what may be compared, rows in the tables' order.
 
-    ValueError: two runs of one row, fold and seed, or rows that were tested on different images.
+    ValueError: two runs of one row, fold and seed, runs of one row with other networks, or rows
+    that were tested on different images.
     """
+    _refuse_other_networks(facts)
     groups: dict[Group, Rows] = {}
-    for model in ROWS:
+    for row in ROWS:
         for folder, found in facts.items():
-            if found["model"] != model:
+            if found["row"] != row:
                 continue
             data = found["data"]
             rows = groups.setdefault(
                 Group(data.get("preset") or "", data["split_by"], data["folds"]), {}
             )
-            of_row, key = rows.setdefault(model, {}), (data["fold"], found["seed"])
+            of_row, key = rows.setdefault(row, {}), (data["fold"], found["seed"])
             if key in of_row:
                 raise ValueError(
-                    f"{short(of_row[key].folder)} and {short(folder)} are both {model} with fold "
+                    f"{short(of_row[key].folder)} and {short(folder)} are both {row} with fold "
                     f"{key[0]} and seed {key[1]}: give one of them"
                 )
             of_row[key] = read_trained(folder, found)
-            first = next(row[key] for row in rows.values() if key in row)
+            first = next(runs[key] for runs in rows.values() if key in runs)
             if first.fingerprint != data["fingerprint"]:
                 raise ValueError(
                     f"{short(first.folder)} and {short(folder)} are of fold {key[0]} and other "
-                    "images: give runs of one selection and size of the data"
+                    "images: give runs of one size, and one selection, simulation and masking, of "
+                    "the images"
                 )
     return dict(sorted(groups.items()))
+
+
+def _refuse_other_networks(facts: Mapping[Path, Mapping[str, Any]]) -> None:
+    firsts: dict[str, Path] = {}
+    for folder, found in facts.items():
+        first = firsts.setdefault(found["row"], folder)
+        ours, others = _network_of(facts[first]), _network_of(found)
+        for key in ours | others:
+            if ours.get(key) != others.get(key):
+                raise ValueError(
+                    f"{short(first)} and {short(folder)} are both {found['row']}, with "
+                    f"{key}={ours.get(key)} and {others.get(key)}: give runs of one network"
+                )
+
+
+def _network_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    settings, (_, backbone) = facts["settings"], ROWS[facts["row"]]
+    frozen = {"frozen": settings["frozen"]} if backbone else {}  # of no meaning without one
+    return frozen | dict(flat(settings["model.net"], "model.net."))
 
 
 def read_trained(folder: Path, facts: Mapping[str, Any]) -> Trained:

@@ -98,8 +98,9 @@ def task_of(
 
 def trainer_of(folder: Path, *callbacks: Callback, epochs: int = 2, steps: int = -1) -> Trainer:
     return Trainer(
-        max_epochs=epochs, max_steps=steps, accelerator="cpu", logger=MetricsFile(folder), callbacks=[*callbacks],
-        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+        max_epochs=epochs, max_steps=steps, accelerator="cpu", logger=MetricsFile(folder),
+        callbacks=[*callbacks], enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=any(isinstance(one, Checkpoints) for one in callbacks),
         default_root_dir=folder, num_sanity_val_steps=0, use_distributed_sampler=False,
         log_every_n_steps=1,
     )  # fmt: skip
@@ -191,7 +192,7 @@ def test_accuracy_and_gates_under_corruption(
 ) -> None:
     folder, task, data = analysed
     rows = rows_of(folder, "corruption")
-    assert [*rows[0]][0] == "epoch"
+    assert next(iter(rows[0])) == "epoch"
     assert {row["epoch"] for row in rows} == {"2"}
     keys = [(row["kind"], float(row["level"])) for row in rows]
     assert keys == [(k, level) for k in ("depth_missing", "rgb_missing") for level in LEVELS]

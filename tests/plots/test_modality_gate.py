@@ -104,6 +104,21 @@ def test_networks_are_lines_and_those_that_do_not_see_it_dotted() -> None:
     assert all(text in drawn for text in ("rgbd_gated", "does not see this modality", "right (%)"))
 
 
+@pytest.mark.parametrize("told", ["", ", gate_reads=None", ", gate_reads=['rgb', 'depth']" * 2])
+@pytest.mark.parametrize("kinds", [1, 5])
+def test_networks_with_long_names_stay_in_the_picture(told: str, kinds: int) -> None:
+    line = np.array([[0, 1], [90, 40], [2, 3]], dtype=float)
+    lines = {f"rgbd_{name}{told}": line for name in ("gated", "naive", "rgb", "depth")}
+    curves = {("trained clean", f"depth_kind{i}"): lines for i in range(kinds)}
+    figure = plot_networks(curves, {"trained clean": {}}, quantity="right (%)", **LOOK)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 5
+    box = legend.get_window_extent()
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 <= box.y0 < box.y1 < min(axes.bbox.y0 for axes in figure.axes)
+
+
 def test_what_was_not_measured_has_a_colour_of_its_own() -> None:
     depth = np.full((2, 1, 4, 4), 0.5)
     depth[0, 0, 1, 2] = 0
