@@ -111,7 +111,7 @@ def test_networks_with_long_names_stay_in_the_picture(told: str, kinds: int) -> 
     lines = {f"rgbd_{name}{told}": line for name in ("gated", "naive", "rgb", "depth")}
     curves = {("trained clean", f"depth_kind{i}"): lines for i in range(kinds)}
     figure = plot_networks(curves, {"trained clean": {}}, quantity="right (%)", **LOOK)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     (legend,) = figure.legends
     assert len(legend.get_texts()) == 5
     box = legend.get_window_extent()

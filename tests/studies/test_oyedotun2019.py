@@ -10,12 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from mmrep.loggers import MetricsFile
-from mmrep.runs import read_facts
+from mmrep.runs import asked_for, read_facts
 from mmrep.studies.oyedotun2019 import report_tables
 from mmrep.studies.oyedotun2019_numbers import LITERATURE, ROWS, TABLES, model_of, published
-from mmrep.studies.oyedotun2019_runs import Group, grouped, missing, runs_of
+from mmrep.studies.oyedotun2019_runs import (
+    Group,
+    grouped,
+    missing,
+    row_of_run,
+    runs_of,
+    settings_of,
+    starts_of,
+)
 from mmrep.studies.oyedotun2019_statements import (
     against_best,
     difference_of,
@@ -37,6 +46,46 @@ ENDS = {  # percent, of the first fold and seed
     "rgbd_gated": 80.0,
     "rgbd_gated_vgg": 75.0,
 }
+IN_PLACE = ("small_resnet", "small_vgg")
+
+
+def config_of(model: str, networks: tuple[str, str], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """As it was asked for, most values in other places than they are needed in."""
+    kind, backbone = ROWS.get(model, ("rgb", "resnet"))
+    made = {"network": "${backbones.${backbone}.network}", "frozen": "${frozen}"}
+    branches = {"rgb": made, "depth": {"network": "depth_scratch"}}
+    weights = {"rgb": "${backbones.${backbone}.weights}", "depth": None}
+    if kind == "rgb":
+        del branches["depth"], weights["depth"]
+    elif kind.startswith("depth"):
+        branches = {"depth": made if backbone else branches["depth"]}
+        weights = {"depth": weights["rgb"] if backbone else None}
+    small = networks == IN_PLACE
+    config = OmegaConf.create(
+        {
+            "backbones": {
+                name: {"network": network, "weights": "outputs/colour" if small else "imagenet"}
+                for name, network in zip(("resnet", "vgg"), networks, strict=True)
+            },
+            "image_size": 32,
+            "weights": weights,
+            "checkpoint": {"use": "last"},
+            "data": {"size": "${oc.select:image_size,32}", "batch_size": 32},
+            "logger": {"save_dir": "${hydra:runtime.output_dir}"},  # which no analysis can know
+            "model": {
+                "net": {"width": 64, "branches": branches}
+                | ({"gate_reads": None} if kind == "gated" else {}),
+                "optimizer": {"lr": 1e-3},
+            },
+            "patience": "${trainer.max_epochs}",
+            "trainer": {"max_epochs": 2},
+        }
+        | ({"backbone": backbone, "frozen": False} if backbone else {})
+    )
+    for key, value in changed.items():
+        OmegaConf.update(config, key, value, merge=False)
+    plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    return plain
 
 
 def write_run(
@@ -48,8 +97,8 @@ def write_run(
     seed: int = 0,
     folds: int = 3,
     data: Mapping[str, Any] | None = None,
-    networks: tuple[str, str] = ("small_resnet", "small_vgg"),
-    lr: float = 1e-3,
+    networks: tuple[str, str] = IN_PLACE,
+    changed: Mapping[str, Any] | None = None,
 ) -> Path:
     """A finished run as train.py leaves it; the training loss ends at 1 less the accuracy."""
     folder.mkdir(parents=True)
@@ -60,15 +109,11 @@ def write_run(
         "model": model,
         "seed": seed,
         "checkpoint": "last",
-        "config": {
-            "backbones": {
-                name: {"network": network, "weights": "outputs/colour"}
-                for name, network in zip(("resnet", "vgg"), networks, strict=True)
-            },
-            "model": {"optimizer": {"lr": lr}},
-            "trainer": {"max_epochs": 2},
-        },
+        "config": config_of(model, networks, changed or {}),
         "data": {
+            "size": 32,
+            "missing": "fill",
+            "augment": True,
             "split_by": "group",
             "folds": folds,
             "fold": fold,
@@ -181,7 +226,7 @@ def test_rows_are_models_that_can_be_chosen() -> None:
     for model, (kind, backbone) in ROWS.items():
         assert model_of(kind, backbone) == model
         config = composed(f"model={model}")
-        assert backbone in ("", config.backbone)
+        assert backbone == config.get("backbone", "")
         assert {"resnet", "vgg"} <= config.backbones.keys()
     assert model_of("depth_scratch", "vgg") == "rgbd_depth_scratch"
 
@@ -374,6 +419,7 @@ def test_the_study_of_real_runs_has_the_papers_numbers_and_the_leak(
     printed = capsys.readouterr().out
     assert "Washington RGB-D Object, 5 folds by frame" in printed
     assert "holds the place" not in printed
+    assert "not pretrained" not in printed
     study = tmp_path / "analysis" / name
     leak = rows(study / "leak.csv")
     assert [row["model"] for row in leak] == [*ROWS]
@@ -393,7 +439,7 @@ def test_table_2_is_printed_beside_faces_as_not_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = write_run(tmp_path / "run", "rgbd_gated", 80, folds=10, data={"set": "bu3dfe"})
-    report_tables([run], "oyedotun2019_bu3dfe")
+    report_tables([run], "oyedotun2019_bu3dfe", data="bu3dfe")
     printed = capsys.readouterr().out
     assert "Table 2, as printed in the paper, not run" in printed
     assert "distance + slopes + SVM" in printed
@@ -422,7 +468,7 @@ def test_what_is_missing_is_named_and_the_rest_compared(
     assert "folds 0, 1 of rgbd_rgb seed 1 are missing" in [*missing(group, found)]
     del found["rgbd_rgb"][2, 1]
     assert "seed 1 of rgbd_rgb is missing" in [*missing(group, found)]
-    report_tables(folders, NAME)
+    report_tables(folders, NAME, data="simulated")
     printed = capsys.readouterr().out
     assert "rgbd_naive_1_0: not DONE" in printed
     assert "3 x 2, 5 runs" in printed
@@ -436,13 +482,164 @@ def test_what_is_missing_is_named_and_the_rest_compared(
 def test_unequal_recipes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [
         write_run(tmp_path / "a", "rgbd_naive", 50),
-        write_run(tmp_path / "b", "rgbd_gated", 60, lr=1e-4),
+        write_run(
+            tmp_path / "b",
+            "rgbd_gated",
+            60,
+            data={"size": 64},
+            changed={"model.optimizer.lr": 1e-4, "image_size": 64, "trainer.max_epochs": 9},
+        ),
+        # What it asks for by number is what the first one has by default.
+        write_run(tmp_path / "c", "rgbd_rgb", 60, changed={"data.size": 32, "patience": 2}),
     ]
-    report_tables(runs, NAME)
-    assert (
-        "recipes differ: model.optimizer.lr is 0.001 (NF: small_resnet + scratch); 0.0001 "
-        "(Gate: small_resnet + scratch)"
-    ) in capsys.readouterr().out
+    report_tables(runs, NAME, data="simulated")
+    fusion, gate = (f"{kind}: small_resnet + scratch" for kind in ("NF", "Gate"))
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if line.startswith("recipes differ")] == [
+        f"recipes differ: {key} is {one} (RGB-small_resnet, {fusion}); {other} ({gate})"
+        for key, one, other in (
+            ("trainer.max_epochs", 2, 9),
+            ("patience", 2, 9),
+            ("model.optimizer.lr", 0.001, 0.0001),
+            ("data.size", 32, 64),
+        )
+    ]
+
+
+def test_settings_are_those_that_hydra_would_give() -> None:
+    for row, (_, backbone) in ROWS.items():
+        config = composed(f"model={row}", "backbones=imagenet", "trainer.max_epochs=7")
+        data = {"size": config.data.size, "missing": config.data.missing,
+                "augment": config.data.augment}  # fmt: skip
+        facts = {"model": row, "config": asked_for(config), "data": data}
+        settings = settings_of(facts)
+        assert row_of_run(facts) == row
+        assert settings["patience"] == 7
+        assert (settings["data.batch_size"], settings["data.size"]) == (32, 224)
+        assert settings["model.net"] == OmegaConf.to_container(config.model.net, resolve=True)
+        starts = {*starts_of(facts | {"row": row, "settings": settings})}
+        wanted = {(backbone, "imagenet")} if backbone else set()
+        scratch = {("", None)} if "depth_scratch" in str(settings["model.net"]) else set()
+        assert starts == wanted | scratch
+
+
+def test_a_row_has_the_backbone_that_its_runs_have(tmp_path: Path) -> None:
+    vgg = {"backbone": "vgg"}
+    folders = [
+        write_run(tmp_path / "a", "rgbd_gated", 50),
+        write_run(tmp_path / "b", "rgbd_gated", 60, changed=vgg),
+        write_run(tmp_path / "c", "rgbd_rgb_vgg", 70, changed={"backbone": "resnet"}),
+        write_run(tmp_path / "d", "rgbd_depth_scratch", 40, changed=vgg),
+        write_run(tmp_path / "e", "rgbd_naive", 40, changed={"backbone": "other"}),
+    ]
+    facts = runs_of(folders)
+    assert {folder.name: found["row"] for folder, found in facts.items()} == {
+        "a": "rgbd_gated",
+        "b": "rgbd_gated_vgg",
+        "c": "rgbd_rgb",
+        "d": "rgbd_depth_scratch",
+    }
+    (rows_of,) = grouped(facts).values()
+    assert {row: runs[0, 0].accuracy for row, runs in rows_of.items()} == {
+        "rgbd_depth_scratch": 40, "rgbd_rgb": 70, "rgbd_gated": 50, "rgbd_gated_vgg": 60,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"frozen": True}, "frozen=False and True"),
+        ({"model.net.width": 8}, r"model\.net\.width=64 and 8"),
+        (
+            {"model.net.branches.rgb.frozen": True},
+            r"model\.net\.branches\.rgb\.frozen=False and True",
+        ),
+        (
+            {"model.net.gate_reads": ["rgb", "depth"]},
+            r"model\.net\.gate_reads=None and \['rgb', 'depth'\]",
+        ),
+    ],
+)
+def test_a_row_has_one_network(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
+    first = write_run(tmp_path / "first", "rgbd_gated", 50)
+    same = write_run(
+        tmp_path / "same", "rgbd_gated", 50, fold=1,
+        changed={"model.net.branches.rgb.network": "small_resnet"},
+    )  # fmt: skip
+    other = write_run(tmp_path / "other", "rgbd_gated", 60, fold=2, changed=changed)
+    report_tables([first, same], NAME, data="simulated")
+    with pytest.raises(
+        ValueError,
+        match=rf"first and .*other are both rgbd_gated, with {said}: give runs of one network",
+    ):
+        report_tables([first, same, other], NAME, data="simulated")
+
+
+@pytest.mark.parametrize(
+    ("networks", "weights", "said"),
+    [
+        (("resnet50", "vgg19"), {}, []),
+        (("resnet50", "vgg19"), {"rgb": "resnet50"}, []),
+        (("resnet50", "vgg19"), "imagenet", []),
+        (("resnet50", "vgg19"), {"rgb": None}, ["ResNet50, not pretrained"]),
+        (("resnet50", "vgg19"), None, ["ResNet50, not pretrained"]),
+        (("resnet50", "vgg19"), {"rgb": "a.pth"}, ["ResNet50, from a.pth"]),
+        (
+            IN_PLACE,
+            "all.ckpt",
+            [
+                "small_resnet, from all.ckpt, holds the place of ResNet50",
+                "what rows call scratch: from all.ckpt",
+            ],
+        ),
+        (IN_PLACE, "imagenet", ["small_resnet, not pretrained, holds the place of ResNet50"]),
+        (
+            IN_PLACE,
+            {"depth": "d.pth"},
+            [
+                "small_resnet, from outputs/colour, holds the place of ResNet50",
+                "what rows call scratch: from d.pth",
+            ],
+        ),
+    ],
+)
+def test_what_the_runs_started_from_is_said(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    networks: tuple[str, str],
+    weights: str | dict[str, str | None] | None,
+    said: list[str],
+) -> None:
+    by_branch = isinstance(weights, dict)
+    changed = {f"weights.{k}": v for k, v in weights.items()} if by_branch else {"weights": weights}
+    run = write_run(tmp_path / "run", "rgbd_gated", 50, networks=networks, changed=changed)
+    assert starts_said([run], capsys) == said
+
+
+def starts_said(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    report_tables(folders, NAME, data="simulated")
+    lines = capsys.readouterr().out.splitlines()
+    told = (", from ", ", not pretrained", "what rows")
+    return [line for line in lines if any(word in line for word in told)]
+
+
+def test_rows_that_started_from_other_weights_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [
+        write_run(tmp_path / str(place), model, 50, networks=("resnet50", "vgg19"), changed=changed)
+        for place, (model, changed) in enumerate(
+            (
+                ("rgbd_depth_vgg", {"weights.depth": None}),
+                ("rgbd_rgb_vgg", {}),
+                ("rgbd_depth", {}),
+                ("rgbd_naive_vgg", {}),
+            )
+        )
+    ]
+    assert starts_said(runs, capsys) == [
+        "VGG19, not pretrained (DepthMap-VGG19); from imagenet (RGB-VGG19, NF: VGG19 + scratch)"
+    ]
 
 
 def test_wrong_runs_are_refused(tmp_path: Path) -> None:
@@ -451,23 +648,29 @@ def test_wrong_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"first and .*again are both rgbd_rgb with fold 2 and see"
     ):
-        report_tables([first, again], NAME)
+        report_tables([first, again], NAME, data="simulated")
     frames = write_run(tmp_path / "frames", "rgbd_rgb", 60, data={"set": "bu3dfe"})
-    with pytest.raises(ValueError, match=r"the runs are of bu3dfe, simulated: give those of one"):
-        report_tables([first, frames], NAME)
+    for folders, data, said in (
+        ([first, frames], "simulated", "frames is of data.set=bu3dfe, not simulated: .*_bu3dfe$"),
+        ([first], "washington", "first is of data.set=simulated, not washington: .*_simulated$"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            report_tables(folders, NAME, data=data)
     large = write_run(tmp_path / "large", "rgbd_rgb", 60, networks=("resnet50", "small_vgg"))
     with pytest.raises(ValueError, match=r"have resnet50, small_resnet for ResNet50: give those"):
-        report_tables([first, large], NAME)
+        report_tables([first, large], NAME, data="simulated")
     other = write_run(
         tmp_path / "other", "rgbd_naive", 60, fold=2, seed=4, data={"fingerprint": "another"}
     )
-    with pytest.raises(ValueError, match=r"first and .*other are of fold 2 and other images"):
-        report_tables([first, other], NAME)
+    with pytest.raises(
+        ValueError, match=r"first and .*other are of fold 2 and other images: .*masking"
+    ):
+        report_tables([first, other], NAME, data="simulated")
     noisy = write_run(tmp_path / "noisy", "rgbd_rgb", 50, data={"corruption_rate": 0.5})
     with pytest.raises(ValueError, match=r"none of the 1 runs is a finished row .*rgbd_gated_vgg"):
-        report_tables([noisy], NAME)
+        report_tables([noisy], NAME, data="simulated")
     assert read_facts(first)["data"]["fold"] == 2
     (first / "metrics.csv").unlink()
     with pytest.raises(ValueError, match=r"first has no train/loss in metrics.csv: train it anew"):
-        report_tables([first], NAME)
+        report_tables([first], NAME, data="simulated")
     assert not (tmp_path / "analysis").exists()
