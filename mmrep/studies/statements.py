@@ -44,7 +44,8 @@ def print_statements(statements: Sequence[Statement]) -> None:
     shown = [s for s in statements if s.paper is not None or s.holds is not None]
     print_columns([(VERDICTS[s.holds], s.of, s.about, _numbers_of(s)) for s in shown])
     judged = [s.holds for s in statements if s.holds is not None]
-    print(f"{sum(judged)} of {len(judged)} statements hold")
+    if judged:
+        print(f"{sum(judged)} of {len(judged)} statements hold")
 
 
 def conclude(study: Path, name: str, statements: Sequence[Statement], *, units: str) -> None:
