@@ -47,6 +47,10 @@ def say_finished(folder: Path, loggers: Sequence[Logger]) -> None:
     for name in sorted(scores, key=lambda name: name not in HEADLINES):  # else as they were logged
         table.add_row(name, f"{scores[name]:.4f}")
     Console().print(table)
+    config = facts["config"]
+    asked = config["trainer"]["max_epochs"]
+    if "early_end" in config["callbacks"] and 1 < facts["epochs"] < asked:
+        print(f"ended    after {facts['epochs']} of {asked} epochs: the training loss fell no more")
     print(f"run      {short(folder)} ({facts['seconds']:.0f} s)")
     print(f"scores   {short(folder / 'run.json')}, {short(folder / 'metrics.csv')}")
     print(f"figures  {', '.join(short(path) for path in sorted(folder.glob('figures/*.png')))}")

@@ -101,20 +101,21 @@ def load_branch(branch: Any, modality: str, source: str, *, data_dir: str | None
     """
     if source == "imagenet" and branch.network not in PUBLISHED:
         raise ValueError(
-            f"weights=imagenet: none are published of {branch.network}; choose "
+            f"weights.{modality}=imagenet: none are published of {branch.network}; choose "
             "backbones=imagenet, a file or a run, or null"
         )
     name = branch.network if source == "imagenet" else source
     try:
         branch.load(read_weights(name, data_dir=data_dir), modality)
     except ValueError as error:
-        raise ValueError(f"weights={source}: {error}") from None
+        raise ValueError(f"weights.{modality}={source}: {error}") from None
     except FileNotFoundError as error:
         if branch.network in PUBLISHED:
             raise
         raise FileNotFoundError(
-            f"{error}; small networks get theirs by python train.py "
-            "experiment=oyedotun2019_backbones"
+            f"weights.{modality}={source}: {error}; small networks get theirs by python train.py "
+            "experiment=oyedotun2019_backbones, in outputs/oyedotun2019_backbones if nothing else "
+            "is asked for (else add hydra.sweep.dir=outputs/oyedotun2019_backbones)"
         ) from None
 
 

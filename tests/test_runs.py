@@ -169,7 +169,7 @@ def test_imagenet_means_the_published_weights_of_a_branch(
     weight = ours.net.branches["rgb"].net.layer4[2].conv3.weight
     assert torch.equal(weight, published.layer4[2].conv3.weight)
     (tmp_path / "weights" / name).write_bytes(b"no weights")
-    with pytest.raises(ValueError, match=rf"weights=imagenet: .*sha256 .*instead of {digits}"):
+    with pytest.raises(ValueError, match=rf"weights\.rgb=imagenet: .*sha256 .*instead of {digits}"):
         start_from(ours, {"rgb": "imagenet"}, data_dir=str(tmp_path))
 
 
@@ -189,5 +189,5 @@ def test_unknown_weights_of_branches(source: Any, error: type[Exception], said: 
 
 def test_weights_of_another_branch_are_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": fusion("small_resnet").state_dict()}, tmp_path / "last.ckpt")
-    with pytest.raises(ValueError, match=r"weights=.*last\.ckpt: .* not those of small_vgg"):
+    with pytest.raises(ValueError, match=r"weights\.rgb=.*last\.ckpt: .* not those of small_vgg"):
         start_from(fusion(), {"rgb": str(tmp_path / "last.ckpt")}, data_dir=None)
