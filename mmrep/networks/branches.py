@@ -123,12 +123,10 @@ class Branch(nn.Module):
         counters = {k: t for k, t in wanted.items() if k.endswith(".num_batches_tracked")}
         last = LAST_LAYERS.get(self.network, "-")
         parts: dict[str, dict[str, Tensor]] = {}
-        for key, tensor in state.items():
-            of, inside = "", key
-            if key.startswith("branches."):
-                _, of, _, inside = key.split(".", 3)
-            if not key.startswith(("projections.", "gates.", "carried_gates.", "hidden.", "head.")):
-                parts.setdefault(of, dict(counters))[inside] = tensor
+        for key in [key for key in state if key.startswith("branches.")]:
+            _, of, _, inside = key.split(".", 3)
+            parts.setdefault(of, dict(counters))[inside] = state[key]
+        parts = parts or {"": counters | dict(state)}
         in_turn = [
             {k: t for k, t in parts[of].items() if not k.startswith(f"{last}.")}
             for of in sorted(parts, key=lambda of: of != modality)
