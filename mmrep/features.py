@@ -1,10 +1,12 @@
 """Reading a network's features: what every analysis stands on."""
 
 import copy
+import fnmatch
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmrep.batch import Batch
+
+WHOLE = ("features", "logits")  # names of what is not one module
 
 
 class Reading(NamedTuple):
@@ -28,17 +32,19 @@ class Reading(NamedTuple):
 def read_features(
     task: LightningModule,
     loader: DataLoader[Batch],
-    layers: Sequence[str] = ("features",),
+    layers: Sequence[str] | None = ("features",),
     *,
     double: bool = False,
 ) -> Iterator[Iterable[Reading]]:
     """Batches of `loader` with the outputs of `layers`; training goes on as if none had been read.
 
-    A layer is `features` (the input of the last linear layer), `logits`, or the name of any module
-    of the network, such as `body.0`. Within the context the network is in evaluation mode and no
-    gradients are recorded; mode of every module, random state (Python, NumPy, CPU and devices) and
-    hooks are as before when it ends. Batches come to the task's device and are prepared there as
-    the trainer would. Each rank reads its own shard.
+    A layer is `features` (the input of the last linear layer), `logits` (what the network gives),
+    or any module of the network, by name or pattern, as `layer_names` says; they come in the order
+    of the forward pass, and of several outputs the first. None are all modules without modules of
+    their own. Within the context the network is in evaluation mode and no gradients are recorded;
+    mode of every module, random state (Python, NumPy, CPU and devices) and hooks are as before when
+    it ends. Batches come to the task's device and are prepared there as the trainer would. Each
+    rank reads its own shard.
 
     In float32 the last digits of a sample's features depend on the samples beside it in its batch,
     hence on the number of ranks. `double` reads a copy of the network in float64, where what counts
@@ -48,38 +54,102 @@ def read_features(
             for batch, layers in readings:
                 moments.update(layers["features"])
     """
-    net: Any = copy.deepcopy(task.net).double() if double else task.net  # features, head
+    net: Any = copy.deepcopy(task.net).double() if double else task.net
+    names = layer_names(net, layers)
+    modules = dict(net.named_modules())
     with ExitStack() as restored:
         restored.enter_context(_random_state())
         restored.enter_context(_evaluation_mode(net if double else task))
         restored.enter_context(torch.no_grad())
         seen: dict[str, Tensor] = {}
-        for name in set(layers) - {"features", "logits"}:
-            module = _module(net, name)
-            hook = module.register_forward_hook(
-                lambda m, i, out, name=name: seen.update({name: out})
-            )
+        for name in set(names) - {*WHOLE}:
+            hook = modules[name].register_forward_hook(partial(_keep_output, seen, name))
             restored.callback(hook.remove)
-        yield _readings(task, net, loader, layers, seen)
+        if "features" in names and not _has_features(net):
+            *_, last = (m for m in net.modules() if isinstance(m, nn.Linear))
+            hook = last.register_forward_pre_hook(partial(_keep_input, seen))
+            restored.callback(hook.remove)
+        yield _readings(task, net, loader, names, seen, all_must_run=layers is not None)
+
+
+def layer_names(net: nn.Module, patterns: Sequence[str] | None) -> list[str]:
+    """The layers that are meant, by the names of their modules, in the order of their definition.
+
+    A pattern holds for each part of a name: of a ResNet `layer*.*` are the blocks and
+    `layer1.*.conv1` their first convolutions. None are all modules without modules of their own.
+
+    ValueError: what fits nothing, with the nearest names.
+    """
+    modules = {name: module for name, module in net.named_modules() if name}
+    if patterns is None:
+        return [name for name, module in modules.items() if not [*module.children()]]
+    has_features = _has_features(net) or any(isinstance(m, nn.Linear) for m in net.modules())
+    names = list(dict.fromkeys([*modules, *(WHOLE if has_features else WHOLE[1:])]))
+    meant: set[str] = set()
+    for pattern in patterns:
+        found = [name for name in names if _fits(name, pattern)]
+        if not found:
+            near = get_close_matches(pattern, names, n=3, cutoff=0) or names
+            raise ValueError(
+                f"layer {pattern!r} is not in {type(net).__name__}; near: {', '.join(near)}"
+            )
+        meant |= {*found}
+    return [name for name in names if name in meant]
+
+
+def _fits(name: str, pattern: str) -> bool:
+    parts, wanted = name.split("."), pattern.split(".")
+    return name == pattern or (
+        len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+    )
+
+
+def _has_features(net: nn.Module) -> bool:
+    """Whether a network is of ours: its `features` then are a method and not a module's name."""
+    return hasattr(type(net), "features") and hasattr(net, "head")
+
+
+def _keep_output(
+    seen: dict[str, Tensor], name: str, module: nn.Module, inputs: Any, outputs: Any
+) -> None:
+    while isinstance(outputs, tuple | list) and outputs:  # a recurrent layer adds its state
+        outputs = outputs[0]
+    if isinstance(outputs, Tensor):
+        seen.pop(name, None)  # of a module that runs twice the second time counts, also in order
+        seen[name] = outputs.clone()  # what follows may write over it
+
+
+def _keep_input(seen: dict[str, Tensor], module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    seen["features"] = inputs[0].clone()
 
 
 def _readings(
     task: LightningModule,
     net: Any,
     loader: DataLoader[Batch],
-    layers: Sequence[str],
+    names: Sequence[str],
     seen: dict[str, Tensor],
+    *,
+    all_must_run: bool,
 ) -> Iterator[Reading]:
     dataset: Any = loader.dataset  # one of ours: prepare
     dtype = next(net.parameters()).dtype
     for batch in loader:
         seen.clear()
         batch = dataset.prepare(Batch(*(_to(part, task.device) for part in batch)))
-        features = net.features(_as(dtype, batch.inputs))
-        seen |= {"features": features}
-        if not set(layers) <= seen.keys():  # what the body alone does not give
-            seen["logits"] = net.head(features)
-        yield Reading(batch, {name: seen[name] for name in layers})
+        inputs = _as(dtype, batch.inputs)
+        if not _has_features(net):
+            seen |= {"logits": net(inputs)}
+        else:
+            seen["features"] = features = net.features(inputs)
+            if not {*names} <= seen.keys():  # what the body alone does not give
+                seen["logits"] = net.head(features)
+        if all_must_run and (absent := {*names} - seen.keys()):
+            raise ValueError(
+                f"layers {', '.join(sorted(absent))} of {type(net).__name__} give no tensor when "
+                f"it runs; these do: {', '.join(seen)}"
+            )
+        yield Reading(batch, {name: seen[name] for name in seen if name in names})
 
 
 def require_same_samples(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
@@ -119,15 +189,6 @@ def _as(dtype: torch.dtype, inputs: Any) -> Any:
     if isinstance(inputs, dict):
         return {name: tensor.to(dtype) for name, tensor in inputs.items()}
     return inputs.to(dtype) if inputs.is_floating_point() else inputs
-
-
-def _module(net: nn.Module, name: str) -> nn.Module:
-    modules = dict(net.named_modules())
-    if name not in modules or not name:
-        names = ["features", "logits", *filter(None, modules)]
-        near = get_close_matches(name, names, n=3, cutoff=0) or names
-        raise ValueError(f"layer {name!r} is not in {type(net).__name__}; near: {', '.join(near)}")
-    return modules[name]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.testing import assert_close
 
-from mmrep.features import _random_state, linear_head, read_features
+from mmrep.features import _random_state, layer_names, linear_head, read_features
 from mmrep.networks.shl_cnn import SpectrogramCNN
 from tests.tasks.test_classification import Points, pytestmark, task, trainer
 
@@ -93,6 +93,80 @@ def test_an_unknown_layer_names_its_neighbours() -> None:
         read_features(net, data.val_dataloader(), ["bod.0"]),
     ):
         pass
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+class Own(nn.Module):
+    """A user's network: no `head`, no method `features`, activations in place, a recurrent layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Linear(5, 4), nn.ReLU(inplace=True))
+        self.blocks = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        self.recurrent = nn.LSTM(4, 3, batch_first=True)
+        self.unused = nn.Linear(2, 2)
+        self.classifier = nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.features(x)
+        for block in reversed(self.blocks):  # not in the order in which they are defined
+            x = block(x)
+        return self.classifier(self.recurrent(x[:, None])[0][:, 0])
+
+
+def test_patterns_hold_for_each_part_of_a_name() -> None:
+    net = Own()
+    assert layer_names(net, ["blocks.*"]) == ["blocks.0", "blocks.1"]
+    assert layer_names(net, ["classifier", "*.0"]) == ["features.0", "blocks.0", "classifier"]
+    assert layer_names(net, ["logits", "b*"]) == ["blocks", "logits"]
+    assert layer_names(net, None) == [
+        "features.0", "features.1", "blocks.0", "blocks.1", "recurrent", "unused", "classifier",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"layer 'block\.\*' is not in Own; near: blocks"):
+        layer_names(net, ["blocks.*", "block.*"])
+
+
+def test_any_network_is_read_in_the_order_of_its_forward_pass() -> None:
+    net, data = task(), Points(10, seed=0)
+    data.setup("fit")
+    net.net = own = Own()
+    x = data.val_set.inputs
+    with read_features(net, data.val_dataloader(), None) as readings:
+        parts = list(readings)
+    names = ["features.0", "features.1", "blocks.1", "blocks.0", "recurrent", "classifier"]
+    assert [*parts[0].layers] == names  # what does not run is left out
+    first = torch.cat([part.layers["features.0"] for part in parts])
+    assert_close(first, own.features[0](x))  # not what the activation wrote over it
+    assert (first < 0).any()
+    with read_features(net, data.val_dataloader(), ["classifier", "recurrent"]) as readings:
+        parts = list(readings)
+    assert_close(torch.cat([part.layers["classifier"] for part in parts]), own(x))
+    assert parts[0].layers["recurrent"].shape == (10, 1, 3)  # without the state
+    assert not any(module._forward_hooks for module in own.modules())
+
+
+def test_features_of_any_network_are_what_its_last_linear_layer_reads() -> None:
+    net, data = task(), Points(10, seed=0)
+    data.setup("fit")
+    layers, read = ["features", "logits"], []
+    for module in (net.net, nn.Sequential(*net.net.body, net.net.head)):
+        net.net = module
+        with read_features(net, data.val_dataloader(), layers) as readings:
+            parts = list(readings)
+        read.append({name: torch.cat([part.layers[name] for part in parts]) for name in layers})
+    assert_close(read[0], read[1])
+    assert not any(module._forward_pre_hooks for module in net.net.modules())
+
+
+def test_a_layer_that_does_not_run_is_an_error() -> None:
+    net, data = task(), Points(10, seed=0)
+    data.setup("fit")
+    net.net = Own()
+    with (
+        pytest.raises(ValueError, match="layers unused of Own give no tensor when it runs"),
+        read_features(net, data.val_dataloader(), ["unused", "recurrent"]) as readings,
+    ):
+        next(iter(readings))
     assert not any(module._forward_hooks for module in net.modules())
 
 
