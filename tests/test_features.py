@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_an_unknown_layer_names_its_neighbours() -> None:
 
 
 class Own(nn.Module):
-    """A user's network: no `head`, no method `features`, activations in place, a recurrent layer."""
+    """A user's: no `head`, no method `features`, activations in place, a recurrent layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +150,8 @@ def test_features_of_any_network_are_what_its_last_linear_layer_reads() -> None:
     net, data = task(), Points(10, seed=0)
     data.setup("fit")
     layers, read = ["features", "logits"], []
-    for module in (net.net, nn.Sequential(*net.net.body, net.net.head)):
+    body: Any = net.net.body
+    for module in (net.net, nn.Sequential(*body, net.net.head)):
         net.net = module
         with read_features(net, data.val_dataloader(), layers) as readings:
             parts = list(readings)

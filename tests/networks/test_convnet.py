@@ -7,7 +7,9 @@ from torch.testing import assert_close
 
 from mmrep.networks.convnet import ConvNet
 
-LAYERS = "c1 c2 bn1 p1 c3 c4 c5 bn2 p2 fc1 bn3 fc2 bn4 logits".split()
+LAYERS = [
+    "c1", "c2", "bn1", "p1", "c3", "c4", "c5", "bn2", "p2", "fc1", "bn3", "fc2", "bn4", "logits",
+]  # fmt: skip
 TINY = {"widths": (2, 3, 4, 5, 6), "hidden": (7, 8), "num_classes": 3}
 
 
