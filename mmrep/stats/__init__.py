@@ -2,6 +2,8 @@
 
 cca          cca, cca_from_moments
 similarity   mean_cca svcca pwcca cka dft_cca, similarities (all pairs), assess (floor, interval)
+representations  represent similarity assessed: layers of any shape, by frequency, pixel or whole
+convergence  epochs_of_levels depth_correlation: in which order layers reach their end
 multiset     multiset_cca fused: two or more views     classifiers  predictions, by scikit-learn
 subspaces    METHODS subspace project projection_scores     heads    retrain_heads
 curves       choose_components curves_from_counts: all methods, all n, all heads

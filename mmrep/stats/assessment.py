@@ -61,30 +61,50 @@ def assess(
     units that returns a number. One without a keyword `on`, the samples to evaluate on, has no
     held-out value: NaN. `ranks` are of the views as they are, not of what a measure keeps of them.
     """
-    _check(permutations=permutations, resamples=resamples)
     if not callable(measure) or not isinstance(generator, torch.Generator):
         raise ValueError(
             f"measure={measure!r} and generator={generator!r}: give a function of two views, such "
             "as svcca, and torch.Generator().manual_seed(0)"
         )
     ranks = _ranks(moments_of(x, y))  # refuses what is no two views, before the long work
-    n = len(x)
-    value = float(measure(x, y))
-
-    def shuffled() -> Tensor:
-        return torch.randperm(n, generator=generator).to(x.device)
-
-    floor = [float(measure(x, y[shuffled()])) for _ in range(permutations)]
-    spread = []
-    for _ in range(resamples):
-        rows = torch.randint(n, (n,), generator=generator).to(x.device)
-        spread.append(float(measure(x[rows], y[rows])))
-    first, second = shuffled().tensor_split(2)
     with_on = "on" in inspect.signature(measure).parameters
 
     def held_out(fit: Tensor, on: Tensor) -> float:
         return measure(x[fit], y[fit], on=(x[on], y[on])) if with_on else math.nan
 
+    return assess_samples(
+        len(x),
+        shuffled=lambda rows: float(measure(x, y[rows.to(y.device)])),
+        drawn=lambda rows: float(measure(x[rows.to(x.device)], y[rows.to(y.device)])),
+        held_out=held_out,
+        ranks=ranks,
+        permutations=permutations,
+        resamples=resamples,
+        generator=generator,
+    )
+
+
+def assess_samples(
+    n: int,
+    *,
+    shuffled: Callable[[Tensor], float],
+    drawn: Callable[[Tensor], float],
+    held_out: Callable[[Tensor, Tensor], float],
+    ranks: tuple[int, int],
+    permutations: int,
+    resamples: int,
+    generator: torch.Generator,
+) -> Assessment:
+    """As `assess`, for anything that has `n` samples.
+
+    A similarity is given as what it is with the second side's samples in an order (`shuffled`),
+    with both sides' samples drawn (`drawn`), and on other samples than those it is fitted on.
+    """
+    _check(permutations=permutations, resamples=resamples)
+    value = shuffled(torch.arange(n))
+    floor = [shuffled(torch.randperm(n, generator=generator)) for _ in range(permutations)]
+    spread = [drawn(torch.randint(n, (n,), generator=generator)) for _ in range(resamples)]
+    first, second = torch.randperm(n, generator=generator).tensor_split(2)
     both = _both_ways(held_out, first, second)
     return Assessment(value, _mean(floor), *_interval(value, spread), both, ranks)
 

@@ -248,10 +248,7 @@ def _cka(
         (x, x_norms, x_sum), (y, y_norms, y_sum) = layers[i], layers[j]
         shared = min(len(x), len(y))
         kernels = (x[:shared].T @ y[:shared]).square().sum()
-        if not unbiased:
-            return kernels
-        products = x_norms @ y_norms + x_sum * y_sum / n  # over samples, of both squared norms
-        return kernels - products * n / (n - 2) + x_sum * y_sum / ((n - 1) * (n - 2))
+        return unbiased_hsic(kernels, x_norms @ y_norms, x_sum, y_sum, n=n) if unbiased else kernels
 
     own = {i: hsic(i, i) for i in layers}
     still = [i for i, value in own.items() if not value > 0]
@@ -260,6 +257,23 @@ def _cka(
         raise ValueError(f"{name} does not vary over the {n} samples: CKA has no meaning")
     table = [torch.stack([hsic(i, j) / (own[i] * own[j]).sqrt() for j in columns]) for i in rows]
     return torch.stack(table)
+
+
+def unbiased_hsic(
+    kernels: Float64[Tensor, "*blocks"],
+    norms: Float64[Tensor, "*blocks"],
+    x_sum: Float64[Tensor, "*blocks"],
+    y_sum: Float64[Tensor, "*blocks"],
+    *,
+    n: int,
+) -> Float64[Tensor, "*blocks"]:
+    """HSIC of n samples without bias (Song et al. 2012), times a constant that CKA cancels.
+
+    Of centred x and y: `kernels` is |x^T y|^2; the squared norms of their rows have the sums
+    `x_sum` and `y_sum` and, around their means, the product `norms`.
+    """
+    products = norms + x_sum * y_sum / n  # over samples, of both squared norms
+    return kernels - products * n / (n - 2) + x_sum * y_sum / ((n - 1) * (n - 2))
 
 
 class Similarities(NamedTuple):
