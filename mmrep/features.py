@@ -187,8 +187,8 @@ def _to(part: Any, device: torch.device) -> Any:
 
 def _as(dtype: torch.dtype, inputs: Any) -> Any:
     if isinstance(inputs, dict):
-        return {name: tensor.to(dtype) for name, tensor in inputs.items()}
-    return inputs.to(dtype) if inputs.is_floating_point() else inputs
+        return {name: _as(dtype, tensor) for name, tensor in inputs.items()}
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs  # words are numbers
 
 
 @contextmanager

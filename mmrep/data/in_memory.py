@@ -78,6 +78,15 @@ class InMemoryDataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._ordered(self.val_set)
 
+    def probe_dataloader(self, num_samples: int) -> DataLoader[Batch]:
+        """The first so many validation samples, in order: on which networks are compared."""
+        if not 0 < num_samples <= len(self.val_set):
+            raise ValueError(
+                f"num_samples={num_samples} is not from 1 to {len(self.val_set)}, the number of "
+                "validation samples"
+            )
+        return loader(self.val_set, ShardBatches(num_samples, self.batch_size))
+
     def _ordered(self, dataset: InMemory) -> DataLoader[Batch]:
         return loader(dataset, ShardBatches(len(dataset), self.batch_size))
 
