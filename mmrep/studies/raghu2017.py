@@ -1,0 +1,30 @@
+"""What the studies of Raghu et al. 2017 share: what of a run is compared, and what it is called."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmrep.dynamics import Comparison, layers_of
+from mmrep.runs import read_facts
+
+
+def comparison_for(folder: Path, layers: Sequence[str] | None, **how: Any) -> Comparison:
+    """What is compared of a run: the layers that are named, else those that its config names.
+
+    `how` is what else a Comparison holds.
+    """
+    if how["reduction"] != "dft":
+        how["frequencies"] = None
+    return Comparison(layers_of(folder) if layers is None else [*layers], **how)
+
+
+def network_class(folder: Path) -> str:
+    """The class of a run's network, such as ConvNet."""
+    target: str = read_facts(folder)["config"]["model"]["net"]["_target_"]
+    return target.rpartition(".")[2]
+
+
+def run_title(folder: Path) -> str:
+    """What a panel of a run says: its model and seed."""
+    facts = read_facts(folder)
+    return f"{facts['model'] or network_class(folder)}, seed {facts['seed']}"
