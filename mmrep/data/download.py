@@ -11,7 +11,7 @@ from tarfile import TarError
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 from zlib import error as ZlibError
 
 from rich.progress import (
@@ -39,7 +39,8 @@ def download(url: str, checksum: str | None, folder: Path) -> Path:
     if path.exists() and (checksum is None or _checksum(path, checksum) == checksum):
         return path
     with _one_sentence(url, path):
-        response = urlopen(url, timeout=TIMEOUT)
+        # some servers refuse the name that Python gives itself
+        response = urlopen(Request(url, headers={"User-Agent": "mmrep"}), timeout=TIMEOUT)
     with response, whole_file(path) as part:
         _write(response, part, url, path)
         if checksum and (found := _checksum(part, checksum)) != checksum:
