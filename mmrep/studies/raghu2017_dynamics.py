@@ -25,7 +25,7 @@ from mmrep.snapshots import Snapshot, states_of
 from mmrep.stats.convergence import depth_correlation
 from mmrep.studies.pairs import common_folder, finished
 from mmrep.studies.raghu2017 import comparison_for, network_class, run_title
-from mmrep.studies.raghu2017_numbers import LSTM_NUMBERS, NORMALISED
+from mmrep.studies.raghu2017_numbers import LSTM_NUMBERS, NORMALISED, OUTPUTS
 from mmrep.studies.statements import Statement, conclude
 
 SAME = 0.95  # how alike a layer and its batch norm are at least, to be called the same
@@ -100,32 +100,17 @@ def statements_of(network: Network) -> list[Statement]:
     """What the paper says of such a network, asked of this one."""
     found, rows = network.found, []
     for level, epochs in zip(LEVELS, convergence(found), strict=True):
-        correlation, _ = depth_correlation(epochs)
-        rows.append(
-            Statement(
-                f"rank correlation of depth and the epoch of reaching {level:g}",
-                network.title,
-                None,
-                correlation,
-                None,
-                "> 0",
-                None if np.isnan(correlation) else correlation > 0,
-            )
-        )
+        about = f"rank correlation of depth and the epoch of reaching {level:g}"
+        rows.append(_asked(about, network, depth_correlation(epochs).correlation, above=True))
+        if found.layers[-1] in OUTPUTS:  # few directions, of which training decides first
+            without = depth_correlation(epochs[:-1]).correlation
+            about = f"{about}, but for {found.layers[-1]}"
+            rows.append(_asked(about, network, without, above=True))
     for share in (0.35, 0.75):
         at = int(np.abs(found.epoch - share * found.epoch[-1]).argmin())
-        correlation, _ = depth_correlation(found.own[at])
-        rows.append(
-            Statement(
-                f"rank correlation of depth and similarity after {share:.0%}",
-                network.title,
-                None,
-                correlation,
-                None,
-                "< 0",
-                None if np.isnan(correlation) else correlation < 0,
-            )
-        )
+        about = f"rank correlation of depth and similarity after {share:.0%}"
+        correlation = depth_correlation(found.own[at]).correlation
+        rows.append(_asked(about, network, correlation, above=False))
     for layer, norm in NORMALISED.get(network.kind, ()):
         if {layer, norm} <= {*found.layers}:
             i, j = found.layers.index(norm), found.layers.index(layer)
@@ -137,6 +122,13 @@ def statements_of(network: Network) -> list[Statement]:
     if network.kind == "StackedLSTM":
         rows += _lstm_statements(network)
     return rows
+
+
+def _asked(about: str, network: Network, correlation: float, *, above: bool) -> Statement:
+    """A rank correlation that is asked to be above or below 0, unless there is none."""
+    holds = None if np.isnan(correlation) else bool(correlation > 0) == above
+    bound = "> 0" if above else "< 0"
+    return Statement(about, network.title, None, correlation, None, bound, holds)
 
 
 def _lstm_statements(network: Network) -> list[Statement]:
