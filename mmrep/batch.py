@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+PADDING = -100  # the label of what is no sample: behind the end of a text that is shorter
+
 
 class Batch(NamedTuple):
     """Some samples of a data set: inputs, class, and the number of each sample in its set.

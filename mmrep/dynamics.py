@@ -22,7 +22,6 @@ from mmrep.snapshots import (
     SHARES,
     Snapshot,
     features_in,
-    index_in,
     nearest,
     weights_in,
 )
@@ -39,6 +38,8 @@ from mmrep.stats.representations import (
 
 FOLDER = Path("analysis", "learning_dynamics")
 LEVELS = (0.7, 0.8, 0.9)
+NAN = float("nan")
+KEPT_FOR = ("layers", "measure", "reduction", "frequencies", "num_samples")
 
 
 class Comparison(NamedTuple):
@@ -64,22 +65,24 @@ class Comparison(NamedTuple):
         """What figures say of it; the reduction is of convolutional maps alone."""
         name = {"cca": "mean CCA"}.get(self.measure, self.measure.upper())
         how = {
-            "dft": "by frequency"
+            "dft": " by frequency"
             + (f", {self.frequencies} x {self.frequencies} lowest" if self.frequencies else ""),
-            "pixels": "of pixels",
-            "pooled": "of channels' means",
-            "flat": "of flattened maps",
+            "pixels": " of pixels",
+            "pooled": " of channels' means",
+            "flat": "",  # of all numbers that a layer gives
         }
-        return f"{name} {how[self.reduction]}, {self.num_samples} samples"
+        return f"{name}{how[self.reduction]}, {self.num_samples} samples"
 
 
 class Dynamics(NamedTuple):
     """Similarity of each layer with its own final state, and of all with all at some shares.
 
-    `floor` is what `own` would be of samples that do not belong together. `matrices[s, i, j]`
-    compares layer i at `shares[s]`, a number of the snapshots, with layer j at the end.
-    `assessments` are of `own` there, but for the end: value, floor, low, high, held_out and both
-    ranks.
+    `floor` is what `own` would be of samples that do not belong together; `kept` is how many
+    directions of each layer the measure has kept, over all blocks. `matrices[s, i, j]` compares
+    layer i at `shares[s]`, a number of the snapshots, with layer j at the end. `assessments` are of
+    `own` there, but for the end: value, floor, low, high, held_out and both ranks; of kept features
+    these are given the directions that were kept. NaN stands where a layer did not vary, or had no
+    fewer dimensions than there are samples.
     """
 
     layers: tuple[str, ...]  # in the order of the forward pass
@@ -87,14 +90,18 @@ class Dynamics(NamedTuple):
     epoch: Float64[np.ndarray, "snapshots"]
     own: Float64[np.ndarray, "snapshots layers"]
     floor: Float64[np.ndarray, "snapshots layers"]
+    kept: Float64[np.ndarray, "snapshots layers"]
     shares: Int64[np.ndarray, "shares"]
     matrices: Float64[np.ndarray, "shares layers layers"]
     assessments: Float64[np.ndarray, "before_the_end layers 7"]
 
     @property
-    def lines(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Of each layer the epochs and its similarity with its own final state."""
-        return {name: (self.epoch, self.own[:, i]) for i, name in enumerate(self.layers)}
+    def lines(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Of each layer the epochs, its similarity with its own final state, and the floor."""
+        return {
+            name: (self.epoch, self.own[:, i], self.floor[:, i])
+            for i, name in enumerate(self.layers)
+        }
 
     @property
     def squares(self) -> dict[str, np.ndarray]:
@@ -135,17 +142,20 @@ def kept_features(found: Probe, measure: str) -> Probe:
 def probes(
     task: LightningModule, data: Any, states: Sequence[Snapshot], comparison: Comparison
 ) -> Iterator[Probe]:
-    """The network as it was in each of the states; its weights are as before when all are read.
+    """The network as it was in the last of the states, then in all others in their order.
 
-    Every rank takes part.
+    Every rank takes part. The network's weights are as before when all are read.
     """
+    if len(states) < 2:
+        raise ValueError(
+            f"there are {len(states)} states of this training: train with "
+            "callbacks=learning_dynamics, or with checkpoint.every=1"
+        )
     with _restored(task):
-        for state in states:
+        for state in (states[-1], *states[:-1]):
             if state.holds == FEATURES:
                 _check_kept(state, comparison)
-                index = index_in(state)
-                assert index is not None  # of features there is
-                yield Probe(index, features_in(state))
+                yield Probe(*features_in(state))
             else:
                 net: Any = task.net
                 net.load_state_dict(weights_in(state))
@@ -158,13 +168,16 @@ def dynamics(
     comparison: Comparison,
     track: Callable[[Sequence[Snapshot]], Iterable[Snapshot]] = iter,
 ) -> Dynamics:
-    """Learning dynamics from `probes` of the last state and then of all the others in order."""
+    """Learning dynamics from the `probes` of the states.
+
+    Two states at a time are in memory, each with samples x blocks x columns numbers of a layer.
+    """
     each = iter(found)
     last = next(each)
-    ends = comparable(last, comparison)
+    ends = comparable(last, comparison, states[-1])
     names = tuple(ends)
-    shares = [nearest(states, share) for share in SHARES]
-    own, floor, matrices, assessments = [], [], [], []
+    shares = sorted({nearest(states, share) for share in SHARES})
+    own, floor, kept, matrices, assessments = [], [], [], [], []
     for number, state in enumerate(track(states)):
         here = last if state is states[-1] else next(each)
         if not torch.equal(here.index, last.index):
@@ -172,9 +185,10 @@ def dynamics(
                 f"{state.path} was kept of other samples than the last state: train anew, or "
                 "remove the snapshots, then checkpoints are compared"
             )
-        now = {name: decomposed(comparison.measure, here.layers[name]) for name in names}
+        now = ends if here is last else comparable(here, comparison, state)
         generator = torch.Generator().manual_seed(comparison.seed)
-        own.append([similarity_between(now[name], ends[name]) for name in names])
+        own.append([similarity_between(now[i], ends[i]) if i in now else NAN for i in names])
+        kept.append([float(now[i].rank) if i in now else NAN for i in names])
         floor.append(
             [
                 floor_between(
@@ -183,11 +197,18 @@ def dynamics(
                     permutations=comparison.permutations,
                     generator=generator,
                 )
+                if name in now
+                else NAN
                 for name in names
             ]
         )
         if number in shares:
-            matrices.append([[similarity_between(now[i], ends[j]) for j in names] for i in names])
+            matrices.append(
+                [
+                    [similarity_between(now[i], ends[j]) if i in now else NAN for j in names]
+                    for i in names
+                ]
+            )
         if number in shares and here is not last:
             assessments.append(
                 [
@@ -201,6 +222,8 @@ def dynamics(
                             generator=generator,
                         )
                     )
+                    if name in now
+                    else [NAN] * 7
                     for name in names
                 ]
             )
@@ -210,28 +233,30 @@ def dynamics(
         np.array([state.epoch for state in states], dtype=np.float64),
         np.array(own),
         np.array(floor),
-        np.array(sorted({*shares})),
+        np.array(kept),
+        np.array(shares),
         np.array(matrices),
         np.array(assessments),
     )
 
 
-def comparable(found: Probe, comparison: Comparison) -> dict[str, Directions]:
-    """Each layer made ready to be compared with others.
+def comparable(found: Probe, comparison: Comparison, of: Snapshot | Path) -> dict[str, Directions]:
+    """Each layer made ready to be compared with others; `of` says in what state, or of which run.
 
     ValueError: a layer that was named does not vary, or has no fewer dimensions than there are
     samples. Of layers that were not named such a one is left out, with a line that says why.
     """
+    where = of.path if isinstance(of, Snapshot) else of
     ready = {}
     for name, layer in found.layers.items():
         try:
             ready[name] = decomposed(comparison.measure, layer)
         except ValueError as error:
             if comparison.layers is not None:
-                raise ValueError(f"layer {name!r}: {error}") from None
-            print(f"left out {name}: {error}")
+                raise ValueError(f"layer {name!r} in {where}: {error}") from None
+            print(f"left out {name} in {where}: {error}")
     if not ready:
-        raise ValueError(f"none of {len(found.layers)} layers can be compared: name some")
+        raise ValueError(f"none of {len(found.layers)} layers in {where} can be compared")
     return ready
 
 
@@ -255,18 +280,34 @@ def write_dynamics(run: Path, found: Dynamics, comparison: Comparison) -> None:
     depth = dict(zip(found.layers, range(1, len(found.layers) + 1), strict=True))
     write_table(
         folder / "similarity.csv",
-        ("layer", "depth", "step", "epoch", "similarity", "floor"),
+        ("layer", "depth", "step", "epoch", "similarity", "floor", "kept", "final_kept"),
         (
-            (layer, depth[layer], step, epoch, found.own[i, j], found.floor[i, j])
+            (
+                layer,
+                depth[layer],
+                step,
+                epoch,
+                found.own[i, j],
+                found.floor[i, j],
+                found.kept[i, j],
+                found.kept[-1, j],
+            )
             for i, (step, epoch) in enumerate(zip(found.step, found.epoch, strict=True))
             for j, layer in enumerate(found.layers)
         ),
     )
     write_table(
         folder / "matrices.csv",
-        ("epoch", "layer", "final_layer", "similarity"),
+        ("epoch", "layer", "final_layer", "similarity", "kept", "final_kept"),
         (
-            (found.epoch[share], one, other, found.matrices[s, i, j])
+            (
+                found.epoch[share],
+                one,
+                other,
+                found.matrices[s, i, j],
+                found.kept[share, i],
+                found.kept[-1, j],
+            )
             for s, share in enumerate(found.shares)
             for i, one in enumerate(found.layers)
             for j, other in enumerate(found.layers)
@@ -309,7 +350,11 @@ def read_dynamics(run: Path, comparison: Comparison, states: Sequence[Snapshot])
     with np.load(path) as held:
         arrays = {name: held[name] for name in held.files}
     same = str(arrays.pop("comparison")) == _described(comparison)
-    if not same or arrays["step"].tolist() != [state.step for state in states]:
+    if (
+        not same
+        or arrays.keys() != {*Dynamics._fields}
+        or arrays["step"].tolist() != [state.step for state in states]
+    ):
         return None
     return Dynamics(**arrays | {"layers": tuple(map(str, arrays["layers"]))})
 
@@ -322,7 +367,7 @@ def _described(comparison: Comparison) -> str:
 def kept_as(comparison: Comparison) -> dict[str, Any]:
     """What a comparison must share with the one that features were kept for."""
     asked = json.loads(_described(comparison))
-    return {key: asked[key] for key in ("layers", "measure", "reduction", "frequencies")}
+    return {key: asked[key] for key in KEPT_FOR}
 
 
 def _check_kept(state: Snapshot, comparison: Comparison) -> None:
@@ -330,7 +375,8 @@ def _check_kept(state: Snapshot, comparison: Comparison) -> None:
         if (kept := state.comparison[key]) != asked:
             raise ValueError(
                 f"{key}={asked}: the run has kept features for {key}={kept}; ask for that, or "
-                "train with callbacks.learning_dynamics.keep=weights, which serves any"
+                "train with callbacks.learning_dynamics.keep=weights, which serves any; or remove "
+                "the snapshots, then checkpoints are compared"
             )
 
 

@@ -39,8 +39,9 @@ def read_features(
     """Batches of `loader` with the outputs of `layers`; training goes on as if none had been read.
 
     A layer is `features` (the input of the last linear layer), `logits` (what the network gives),
-    or any module of the network, by name or pattern, as `layer_names` says; they come in the order
-    of the forward pass, and of several outputs the first. None are all modules without modules of
+    or any module of the network, by name or pattern, as `layer_names` says; in a network that has
+    modules of these two names, they are meant. Layers come in the order of the forward pass, and
+    of several outputs the first. None are all modules without modules of
     their own. Within the context the network is in evaluation mode and no gradients are recorded;
     mode of every module, random state (Python, NumPy, CPU and devices) and hooks are as before when
     it ends. Batches come to the task's device and are prepared there as the trainer would. Each
@@ -62,10 +63,10 @@ def read_features(
         restored.enter_context(_evaluation_mode(net if double else task))
         restored.enter_context(torch.no_grad())
         seen: dict[str, Tensor] = {}
-        for name in set(names) - {*WHOLE}:
+        for name in {*names} - _whole(net):
             hook = modules[name].register_forward_hook(partial(_keep_output, seen, name))
             restored.callback(hook.remove)
-        if "features" in names and not _has_features(net):
+        if "features" in {*names} & _whole(net) and not _has_features(net):
             *_, last = (m for m in net.modules() if isinstance(m, nn.Linear))
             hook = last.register_forward_pre_hook(partial(_keep_input, seen))
             restored.callback(hook.remove)
@@ -83,8 +84,7 @@ def layer_names(net: nn.Module, patterns: Sequence[str] | None) -> list[str]:
     modules = {name: module for name, module in net.named_modules() if name}
     if patterns is None:
         return [name for name, module in modules.items() if not [*module.children()]]
-    has_features = _has_features(net) or any(isinstance(m, nn.Linear) for m in net.modules())
-    names = list(dict.fromkeys([*modules, *(WHOLE if has_features else WHOLE[1:])]))
+    names = [*modules, *sorted(_whole(net) - modules.keys())]
     meant: set[str] = set()
     for pattern in patterns:
         found = [name for name in names if _fits(name, pattern)]
@@ -102,6 +102,14 @@ def _fits(name: str, pattern: str) -> bool:
     return name == pattern or (
         len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
     )
+
+
+def _whole(net: nn.Module) -> set[str]:
+    """Which of `WHOLE` are no names of modules here; a network of ours gives both."""
+    if _has_features(net):
+        return {*WHOLE}
+    linear = any(isinstance(module, nn.Linear) for module in net.modules())
+    return {*(WHOLE if linear else WHOLE[1:])} - {name for name, _ in net.named_modules()}
 
 
 def _has_features(net: nn.Module) -> bool:
@@ -139,7 +147,8 @@ def _readings(
         batch = dataset.prepare(Batch(*(_to(part, task.device) for part in batch)))
         inputs = _as(dtype, batch.inputs)
         if not _has_features(net):
-            seen |= {"logits": net(inputs)}
+            logits = net(inputs)
+            seen |= {"logits": logits} if "logits" in _whole(net) else {}
         else:
             seen["features"] = features = net.features(inputs)
             if not {*names} <= seen.keys():  # what the body alone does not give

@@ -43,12 +43,14 @@ def probe(
             there = tokens >= 0  # the ends of shorter streams are no samples
             indices.append(tokens[there].cpu())
             for name, output in outputs.items():
-                if output.shape[: batch.index.ndim] != batch.index.shape:
+                of_one = output.ndim - batch.index.ndim  # dimensions of one sample's output
+                if output.shape[: batch.index.ndim] != batch.index.shape or of_one not in (1, 3):
                     if layers is None:
                         continue
                     raise ValueError(
                         f"layer {name!r} gives {tuple(output.shape)} for samples of "
-                        f"{tuple(batch.index.shape)}: choose layers whose outputs begin with these"
+                        f"{tuple(batch.index.shape)}: choose layers that give each sample a vector "
+                        "or maps, such as what a sequence is averaged or flattened to"
                     )
                 rows = output.flatten(0, batch.index.ndim - 1)[there]
                 part = represent(rows, reduction, frequencies=frequencies)

@@ -57,6 +57,12 @@ def together(config: DictConfig) -> tuple[SideBySide, LightningModule]:
 
 def along(config: DictConfig) -> dict[str, DictConfig]:
     """The callbacks that go along with the training of all; says which do not."""
+    if "learning_dynamics" in config.callbacks:
+        raise ValueError(
+            f"callbacks=learning_dynamics follows one network, not {number_of(config)} replicas: "
+            "set model.net.replicas=1, or train with checkpoint.every=N and compare the checkpoints by "
+            "analysis=learning_dynamics"
+        )
     apart = [name for name in config.callbacks if name not in ALONG]
     if apart:
         print(f"{', '.join(apart)}: of each replica alone, when all are trained")

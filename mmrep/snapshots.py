@@ -83,6 +83,11 @@ def write_features(
     return _write(run, step, epoch, tensors, index, FEATURES, about)
 
 
+def bytes_kept(layer: Representation) -> int:
+    """How much of a layer `write_features` keeps at most: real numbers of 4 bytes."""
+    return layer.values.numel() * (8 if layer.values.is_complex() else 4)
+
+
 def _write(
     run: Path,
     step: int,
@@ -134,16 +139,11 @@ def weights_in(state: Snapshot) -> dict[str, Tensor]:
     return {name.removeprefix(f"{WEIGHTS}."): held[name] for name in held if name != "index"}
 
 
-def index_in(state: Snapshot) -> Int64[Tensor, "samples"] | None:
-    """The numbers of the samples that a snapshot was kept for; of a checkpoint there are none."""
-    return None if state.path.suffix == ".ckpt" else load_file(state.path)["index"]
-
-
-def features_in(state: Snapshot) -> dict[str, Representation]:
-    """What layers said of the probe samples at that time, in double precision."""
+def features_in(state: Snapshot) -> tuple[Int64[Tensor, "samples"], dict[str, Representation]]:
+    """The probe samples' numbers, and what layers said of them at that time, in float64."""
     held, layers = load_file(state.path), {}
     for name, (size, *form) in state.comparison["forms"].items():
         values = held[f"{FEATURES}.{name}"].double()
         values = torch.view_as_complex(values) if values.ndim == 4 else values
         layers[name] = Representation(values, (size[0], size[1]), *form)
-    return layers
+    return held["index"], layers

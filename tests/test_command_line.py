@@ -43,7 +43,7 @@ def refusal(
         (["model=shl_cn"], r"model='shl_cn' is not one of av_mixed, .*shl_cnn"),
         (
             [MODEL, "data=sh"],
-            r"data='sh' is not one of celeba, cifar10, cifar100, dsads, .*mnist_fsdd, rgbd, shl, text",
+            r"data='sh' is not one of celeba, cifar10, cifar100, .*mnist_fsdd, rgbd, shl, text",
         ),
         ([MODEL, "trainer=cuda"], r"trainer='cuda' is not one of cpu, ddp, gpu, smoke"),
         ([MODEL, "precision=8"], r"precision='8' is not one of 16, 32, bf16"),

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from mmrep.snapshots import (
     SHARES,
     features_in,
-    index_in,
     nearest,
     schedule,
     snapshots_of,
@@ -51,7 +51,7 @@ def test_weights_come_back_bit_for_bit_with_the_samples_numbers(tmp_path: Path) 
     assert [(state.step, state.epoch, state.holds) for state in kept] == [
         (0, 0.0, "weights"), (3, 0.3, "weights"), (20, 2.0, "weights"),
     ]  # fmt: skip
-    assert torch.equal(index_in(kept[1]), index)
+    assert torch.equal(load_file(kept[1].path)["index"], index)
     found = weights_in(kept[1])
     assert found.keys() == net.state_dict().keys()
     assert (found["head.weight"] == 3).all()
@@ -70,7 +70,8 @@ def test_features_come_back_as_they_were_in_single_precision(tmp_path: Path) -> 
     state = write_features(tmp_path, 7, 0.5, layers, torch.arange(5), about)
     (kept,) = snapshots_of(tmp_path)
     assert (kept.path, kept.comparison["measure"]) == (state.path, "svcca")
-    found = features_in(kept)
+    index, found = features_in(kept)
+    assert index.tolist() == [*range(5)]
     assert [*found] == ["deep", "bed"]  # in their order, not the alphabet's
     for name, layer in layers.items():
         assert found[name].values.dtype == layer.values.dtype

@@ -28,12 +28,14 @@ from mmrep.dynamics import (
 )
 from mmrep.features import layer_names
 from mmrep.files import require_space
-from mmrep.loggers import log_curves, log_figure
+from mmrep.loggers import log_figure
 from mmrep.plots.learning_dynamics import plot_convergence, plot_dynamics, plot_matrices
 from mmrep.snapshots import (
+    FEATURES,
     KEEP,
     WEIGHTS,
     Snapshot,
+    bytes_kept,
     schedule,
     snapshots_of,
     states_of,
@@ -53,18 +55,19 @@ class LearningDynamics(Callback):
     on within the first epoch, after every `every`-th epoch, and at 35, 75 and 100 % (where Raghu et
     al. 2017 compare all layers). `keep="weights"` keeps the network's weights, which costs next to
     nothing along the training and serves any later comparison; "features" what the layers say of
-    the first `num_samples` validation samples, for SVCCA reduced to their kept singular directions.
-    More than `gigabytes` of both together are refused before they are written.
+    `num_samples` validation samples, evenly spread, for SVCCA reduced to their kept singular
+    directions. If all states might take more than `gigabytes`, the training is refused.
 
     When the trained network is validated, the states are compared with the last one, as `measure`
     and `reduction` say (`mmrep.dynamics.Comparison`): the run's snapshots, or its checkpoints where
-    it was trained without this callback. One state at a time is in memory, beside the last.
+    it was trained without this callback. One state at a time is in memory, beside the last: each of
+    its layers takes samples x blocks x columns numbers of 8 bytes, of dft 16.
 
-    Writes into `analysis/learning_dynamics` the arrays as `dynamics.npz` and tables of similarities
-    with floors, `matrices.csv` of all layers with all, `assessments.csv` with intervals and ranks,
-    `convergence.csv` (the epoch at which each layer reaches each level) and `order.csv` (its rank
-    correlation with depth); draws `figures/learning_dynamics.png` and beside it `_matrices` and
-    `_order`; hands the curves to every logger.
+    Writes into `analysis/learning_dynamics` the arrays as `dynamics.npz` and tables: similarities
+    with floors and kept directions, `matrices.csv` of all layers with all, `assessments.csv` with
+    intervals and ranks, `convergence.csv` (the epoch at which each layer reaches each level) and
+    `order.csv` (its rank correlation with depth); draws `figures/learning_dynamics.png` and beside
+    it `_matrices` and `_order`, and hands these to every logger.
     """
 
     def __init__(
@@ -114,11 +117,11 @@ class LearningDynamics(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuses unknown layers before anything is trained."""
+        self.along |= stage == "fit"
         net: Any = pl_module.net
         layer_names(net, self.comparison.layers)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.along = True
         self.steps_per_epoch = int(trainer.num_training_batches)
         self.step = self.kept = trainer.current_epoch * self.steps_per_epoch
         run = Path(trainer.default_root_dir)
@@ -172,17 +175,15 @@ class LearningDynamics(Callback):
         self, trainer: Trainer, task: LightningModule, states: Sequence[Snapshot]
     ) -> Dynamics | None:
         """On the rank that writes; the others only read their shares of the samples."""
-        if len(states) < 2:
-            raise ValueError(
-                f"{trainer.default_root_dir} holds {len(states)} states of its training: train "
-                "with callbacks=learning_dynamics, or with checkpoint.every=1"
-            )
-        found = probes(task, trainer.datamodule, [states[-1], *states[:-1]], self.comparison)
-        if trainer.is_global_zero:
-            return dynamics(found, states, self.comparison, _tracked)
-        for _ in found:
-            pass
-        return None
+        found = probes(task, trainer.datamodule, states, self.comparison)
+        try:
+            if trainer.is_global_zero:
+                return dynamics(found, states, self.comparison, _tracked)
+            return None
+        finally:
+            if trainer.world_size > 1:
+                for _ in found:  # the other ranks' part, also where this one has met an error
+                    pass
 
     def _report(self, trainer: Trainer, run: Path, found: Dynamics) -> None:
         write_dynamics(run, found, self.comparison)
@@ -204,23 +205,11 @@ class LearningDynamics(Callback):
         }
         for name, figure in figures.items():
             log_figure(trainer.loggers, run, name, figure, trainer.global_step)
-        of_layers = dict(zip(found.layers, found.own.T.tolist(), strict=True))
-        log_curves(
-            trainer.loggers,
-            "learning_dynamics",
-            {name: (found.step.tolist(), similarity) for name, similarity in of_layers.items()},
-            [
-                ("epoch", *found.layers),
-                *zip(found.epoch.tolist(), *of_layers.values(), strict=True),
-            ],
-            epoch=trainer.current_epoch,
-            step=trainer.global_step,
-        )
         for level, epochs in passed.items():
-            correlation, p = depth_correlation(epochs)
+            correlation = depth_correlation(epochs).correlation
             print(
                 f"learning_dynamics: the epoch of reaching {level:g} and depth have a rank "
-                f"correlation of {correlation:.2f} (p {p:.2g})"
+                f"correlation of {correlation:.2f}"
             )
 
     def _keep(self, trainer: Trainer, task: LightningModule) -> Snapshot | None:
@@ -235,22 +224,31 @@ class LearningDynamics(Callback):
         found = read_probe(task, trainer.datamodule, self.comparison)
         if not trainer.is_global_zero:
             return None
-        kept = kept_features(found, self.comparison.measure).layers
+        self.most = sum(bytes_kept(layer) for layer in found.layers.values())
+        try:
+            kept = kept_features(found, self.comparison.measure).layers
+        except ValueError as error:
+            if self.step == 0:
+                raise
+            rank_zero_warn(f"learning_dynamics leaves out step {self.step}: {error}")
+            return None
         return write_features(run, self.step, epoch, kept, found.index, kept_as(self.comparison))
 
     def _check_size(self, run: Path, first: Snapshot) -> None:
-        each = first.path.stat().st_size
+        """Of features later states may keep more directions than the first: all, at most."""
+        each = self.most if self.keep == FEATURES else first.path.stat().st_size
         total = each * len(self.due)
         what = f"{len(self.due)} states of {each / 1e6:.1f} MB, {total / GIGABYTE:.2g} GB in all"
         if total > self.gigabytes * GIGABYTE:
             first.path.unlink()
             raise ValueError(
-                f"learning_dynamics would keep {what}, above gigabytes={self.gigabytes:g}: choose "
+                f"learning_dynamics might keep {what}, above gigabytes={self.gigabytes:g}: choose "
                 "keep=weights or features, whichever is smaller, fewer layers, frequencies or "
                 "samples, a greater every, or more gigabytes"
             )
         require_space(run, total)
-        print(f"learning_dynamics keeps {what}, below {run / 'analysis'}")
+        most = " at most" if self.keep == FEATURES else ""
+        print(f"learning_dynamics keeps {what}{most}, below {run / 'analysis'}")
 
 
 def _tracked(states: Sequence[Snapshot]) -> Iterable[Snapshot]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import default_rng
 
-END = "<eos>"
+END = "<eos>"  # of a line
 NUMBERS = ("singular", "plural")
 
 

@@ -79,13 +79,18 @@ class InMemoryDataModule(LightningDataModule):
         return self._ordered(self.val_set)
 
     def probe_dataloader(self, num_samples: int) -> DataLoader[Batch]:
-        """The first so many validation samples, in order: on which networks are compared."""
-        if not 0 < num_samples <= len(self.val_set):
+        """So many validation samples, evenly spread and in order: on which layers are compared.
+
+        Spread, since some sets come class by class.
+        """
+        there = len(self.val_set)
+        if not 0 < num_samples <= there:
             raise ValueError(
-                f"num_samples={num_samples} is not from 1 to {len(self.val_set)}, the number of "
-                "validation samples"
+                f"num_samples={num_samples} is not from 1 to {there}, the number of validation "
+                "samples: set callbacks.learning_dynamics.num_samples, or in analyze.py "
+                "analysis.num_samples"
             )
-        return loader(self.val_set, ShardBatches(num_samples, self.batch_size))
+        return loader(self.val_set, ShardBatches(num_samples, self.batch_size, spread_over=there))
 
     def _ordered(self, dataset: InMemory) -> DataLoader[Batch]:
         return loader(dataset, ShardBatches(len(dataset), self.batch_size))

@@ -20,7 +20,7 @@ class ShuffledBatches(Sampler[list[int]]):
     def __init__(self, size: int, batch_size: int, seed: int) -> None:
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.epoch = 0
-        self.rank, self.num_ranks = _place()
+        self.rank, self.num_ranks = place()
 
     def set_epoch(self, epoch: int) -> None:  # Lightning calls it as each epoch starts
         self.epoch = epoch
@@ -40,14 +40,14 @@ class ShardBatches(Sampler[list[int]]):
     """Batches in order, each sample once and on exactly one rank.
 
     PyTorch's DistributedSampler repeats samples until all ranks hold equally many, and a sum over
-    ranks then counts them twice.
+    ranks then counts them twice. With `spread_over` they are evenly spread over so many samples.
     """
 
-    def __init__(self, size: int, batch_size: int) -> None:
-        rank, num_ranks = _place()
+    def __init__(self, size: int, batch_size: int, *, spread_over: int | None = None) -> None:
+        rank, num_ranks = place()
         if size < num_ranks:
             raise ValueError(f"{size} samples cannot be dealt out to {num_ranks} ranks: use fewer")
-        self.shard = np.arange(rank, size, num_ranks)
+        self.shard = np.arange(rank, size, num_ranks) * (spread_over or size) // size
         self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -72,7 +72,8 @@ def loader(dataset: Dataset[Batch], batches: Sampler[list[int]]) -> DataLoader[B
     )
 
 
-def _place() -> tuple[int, int]:
+def place() -> tuple[int, int]:
+    """This rank and how many there are."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 

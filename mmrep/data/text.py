@@ -14,21 +14,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Int64
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
-from mmrep.batch import Batch
+from mmrep.batch import PADDING, Batch
 from mmrep.data.download import download_folder
-from mmrep.data.grammar import GRAMMAR
+from mmrep.data.grammar import END, GRAMMAR
 from mmrep.data.in_memory import data_folder
-from mmrep.data.sampling import loader
+from mmrep.data.sampling import loader, place
 
 UNKNOWN = "<unk>"  # the official files hold it themselves, in place of rare words
-END = "<eos>"  # of a line
-PADDING = -100  # the label behind the end of a stream that is shorter than others
 
 
 class Release(NamedTuple):
@@ -213,7 +210,7 @@ class Text(LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        rank, num_ranks = _place()
+        rank, num_ranks = place()
         streams = self.batch_size * num_ranks
         length = (len(self.train_words) - 1) // streams
         if length < 1:
@@ -230,7 +227,7 @@ class Text(LightningDataModule):
 
     def probe_dataloader(self, num_samples: int) -> DataLoader[Batch]:
         """The first words of each validation stream, `num_samples` or a few more in all."""
-        rank, num_ranks = _place()
+        rank, num_ranks = place()
         there, streams = len(self.val_words) - 1, self.val_streams
         if streams > there:
             raise ValueError(
@@ -349,7 +346,3 @@ def numbered(words: Sequence[str], names: Sequence[str]) -> Int64[Tensor, "text"
     """Each word's place in the vocabulary, 0 for what is not in it."""
     number = {name: i for i, name in enumerate(names)}
     return torch.tensor([number.get(word, 0) for word in words])
-
-
-def _place() -> tuple[int, int]:
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)

@@ -74,7 +74,7 @@ class ConvNet(nn.Module):
         self.logits = nn.Linear(fc2, num_classes)
 
     @property
-    def head(self) -> nn.Linear:
+    def head(self) -> nn.Module:
         """The last layer, by the name that all networks here share."""
         return self.logits
 

@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 
 from mmrep.plots.style import styled_figure, styled_panels
 
-Lines = Mapping[str, tuple[np.ndarray, np.ndarray]]  # by layer: epochs, and similarities
+Lines = Mapping[
+    str, tuple[np.ndarray, np.ndarray, np.ndarray]
+]  # by layer: epochs, similarity, floor
 DEPTH = colormaps["viridis"]  # from the first layer to the last; ordered in grey as well
 NAMED = 16  # layers that a legend lists; of more, a bar shows the depth
 
@@ -20,7 +22,8 @@ NAMED = 16  # layers that a legend lists; of more, a bar shows the depth
 def plot_dynamics(panels: Mapping[str, Lines], *, title: str, simulated: bool) -> Figure:
     """A row for each network: a line for each layer, within the first epoch and over all epochs.
 
-    Similarity of a layer with its own final state (Raghu et al. 2017, Figure App.3).
+    Similarity of a layer with its own final state (Raghu et al. 2017, Figure App.3); dotted, what
+    it would be of samples that do not belong together.
     """
     rows = len(panels)
     size = (9.6, 3.0 * rows + 0.6)
@@ -33,10 +36,12 @@ def plot_dynamics(panels: Mapping[str, Lines], *, title: str, simulated: bool) -
             first.set_xscale("symlog", linthresh=within.min() if len(within) else 1)
             first.set_xlim(0, 1)
             first.xaxis.set_major_formatter("{x:g}")
-            first.set(title=f"{name}: first epoch" if name else "first epoch",
-                      ylabel="similarity with its final state")  # fmt: skip
+            first.set_title(f"{name}: first epoch" if name else "first epoch")
+            first.set_ylabel("similarity with its final state\n(dotted: samples shuffled)")
             whole.set_title(f"{name}: whole training" if name else "whole training")
-            whole.set(xlim=(0, None), ylim=(min(0, *(y.min() for _, y in lines.values())), 1.02))
+            whole.set(
+                xlim=(0, None), ylim=(min(0, *(np.nanmin(y) for _, y, _ in lines.values())), 1.02)
+            )
             _say_depth(figure, whole, [*lines])
         for axes in grid[-1]:
             axes.set_xlabel("epochs")
@@ -100,9 +105,13 @@ def plot_convergence(
 
 
 def _draw_lines(axes: Axes, lines: Lines) -> None:
-    for (name, (epochs, similarity)), colour in zip(lines.items(), _colours(lines), strict=True):
-        axes.plot(epochs, similarity, color=colour, label=name, marker=".", markersize=3,
+    for (name, (epochs, similarity, floor)), colour in zip(
+        lines.items(), _colours(lines), strict=True
+    ):
+        label = f" {name}"  # Matplotlib hides what begins with an underscore
+        axes.plot(epochs, similarity, color=colour, label=label, marker=".", markersize=3,
                   linewidth=1.2)  # fmt: skip
+        axes.plot(epochs, floor, color=colour, linestyle=":", linewidth=0.7)
 
 
 def _colours(lines: Lines) -> list[tuple[float, ...]]:

@@ -34,6 +34,7 @@ def epochs_of_levels(
 def depth_correlation(epochs: Float64[np.ndarray, "layers"]) -> DepthCorrelation:
     """Do deeper layers pass later? `epochs` at which layers pass a level, from the input on.
 
+    p takes layers as independent, which a layer and its batch norm are not: it only describes.
     Layers that never pass (NaN) are left out: say beside it how many are left. NaN where fewer than
     3 are, or all of them pass at the same epoch. Ties share their mean rank.
     """

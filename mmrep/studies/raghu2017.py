@@ -6,6 +6,7 @@ from typing import Any
 
 from mmrep.dynamics import Comparison, layers_of
 from mmrep.runs import read_facts
+from mmrep.screen import short
 
 
 def comparison_for(folder: Path, layers: Sequence[str] | None, **how: Any) -> Comparison:
@@ -24,7 +25,14 @@ def network_class(folder: Path) -> str:
     return target.rpartition(".")[2]
 
 
-def run_title(folder: Path) -> str:
-    """What a panel of a run says: its model and seed."""
-    facts = read_facts(folder)
-    return f"{facts['model'] or network_class(folder)}, seed {facts['seed']}"
+def run_titles(folders: Sequence[Path]) -> dict[Path, str]:
+    """What panels of runs say: model and seed, and the folder where several have these."""
+    titles = {}
+    for folder in folders:
+        facts = read_facts(folder)
+        titles[folder] = f"{facts['model'] or network_class(folder)}, seed {facts['seed']}"
+    said = [*titles.values()]
+    return {
+        folder: title if said.count(title) == 1 else f"{title} ({short(folder)})"
+        for folder, title in titles.items()
+    }

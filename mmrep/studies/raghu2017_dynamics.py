@@ -24,7 +24,7 @@ from mmrep.screen import short
 from mmrep.snapshots import Snapshot, states_of
 from mmrep.stats.convergence import depth_correlation
 from mmrep.studies.pairs import common_folder, finished
-from mmrep.studies.raghu2017 import comparison_for, network_class, run_title
+from mmrep.studies.raghu2017 import comparison_for, network_class, run_titles
 from mmrep.studies.raghu2017_numbers import LSTM_NUMBERS, NORMALISED, OUTPUTS
 from mmrep.studies.statements import Statement, conclude
 
@@ -49,7 +49,10 @@ def report_dynamics(
     there are of another comparison; `how` is what `mmrep.dynamics.Comparison` holds but the layers.
     """
     done = finished(folders)
-    networks = [_network(folder, comparison_for(folder, layers, **how)) for folder in done]
+    networks = [
+        _network(folder, title, comparison_for(folder, layers, **how))
+        for folder, title in run_titles(done).items()
+    ]
     study = common_folder(done)
     simulated = any(read_facts(one)["data"]["source"] == "simulated" for one in done)
     by = comparison_for(done[0], layers, **how).title
@@ -61,7 +64,8 @@ def report_dynamics(
     write_figure(study, name, figure)
     for one in networks:
         about: dict[str, Any] = {"title": f"{one.title}: {by}", "simulated": simulated}
-        ending = "" if len(networks) == 1 else f"_{one.folder.name}"
+        inside = one.folder.absolute().relative_to(study.absolute())
+        ending = "_".join(("", *inside.parts))
         squares = plot_matrices(
             one.found.squares,
             layers=(one.found.layers, one.found.layers),
@@ -76,13 +80,8 @@ def report_dynamics(
     conclude(study, name, statements, units="similarities; epochs")
 
 
-def _network(folder: Path, comparison: Comparison) -> Network:
+def _network(folder: Path, title: str, comparison: Comparison) -> Network:
     states = states_of(folder)
-    if len(states) < 2:
-        raise ValueError(
-            f"{short(folder)} holds {len(states)} states of its training: train with "
-            "callbacks=learning_dynamics, or with checkpoint.every=1"
-        )
     found = read_dynamics(folder, comparison, states)
     if found is None:
         task, data = load_run(folder)
@@ -90,10 +89,9 @@ def _network(folder: Path, comparison: Comparison) -> Network:
         def tracked(all_states: Sequence[Snapshot]) -> Any:
             return track(all_states, description=short(folder))
 
-        read = probes(task, data, [states[-1], *states[:-1]], comparison)
-        found = dynamics(read, states, comparison, tracked)
+        found = dynamics(probes(task, data, states, comparison), states, comparison, tracked)
         write_dynamics(folder, found, comparison)
-    return Network(folder, run_title(folder), network_class(folder), found)
+    return Network(folder, title, network_class(folder), found)
 
 
 def statements_of(network: Network) -> list[Statement]:

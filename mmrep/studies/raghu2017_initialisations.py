@@ -18,9 +18,9 @@ from mmrep.plots.learning_dynamics import plot_matrices
 from mmrep.plots.raghu2017_initialisations import plot_same_layers
 from mmrep.runs import load_run, read_facts
 from mmrep.stats.assessment import Assessment
-from mmrep.stats.representations import assessed, decomposed, similarity_between
+from mmrep.stats.representations import assessed, similarity_between
 from mmrep.studies.pairs import common_folder, networks_of
-from mmrep.studies.raghu2017 import comparison_for, run_title
+from mmrep.studies.raghu2017 import comparison_for, run_titles
 from mmrep.studies.statements import Statement, conclude
 
 
@@ -96,9 +96,9 @@ def compare(x: Path, y: Path, comparison: Comparison, *, checkpoint: str) -> Pai
         probes.append((read_probe(task, data, comparison), set_of.facts()))
     (ours, our_data), (theirs, their_data) = probes
     require_same_samples(our_data, their_data)
-    measure, up = comparison.measure, comparable(ours, comparison)
-    across = {name: decomposed(measure, theirs.layers[name]) for name in up}
-    names = tuple(up)
+    measure = comparison.measure
+    up, across = comparable(ours, comparison, x), comparable(theirs, comparison, y)
+    names = tuple(name for name in up if name in across)
     matrix = [[similarity_between(up[i], across[j]) for j in names] for i in names]
     generator = torch.Generator().manual_seed(comparison.seed)
     same = [
@@ -112,7 +112,8 @@ def compare(x: Path, y: Path, comparison: Comparison, *, checkpoint: str) -> Pai
         )
         for name in names
     ]
-    return Pair((run_title(x), run_title(y)), names, np.array(matrix), same)
+    titles = run_titles([x, y])
+    return Pair((titles[x], titles[y]), names, np.array(matrix), same)
 
 
 def _write(folder: Path, pairs: Sequence[Pair]) -> None:
@@ -141,15 +142,16 @@ def _statements(pair: Pair) -> list[Statement]:
     """First and last layers agree, middle ones less; a layer is most like the one of its depth."""
     of = f"{pair.titles[0]} and {pair.titles[1]}"
     own = np.array([found.value for found in pair.same])
-    lowest = int(own.argmin())
-    inside = own[1:-1].min() if len(own) > 2 else own.min()
+    between = own[1:-1] if len(own) > 2 else own
+    lowest = pair.layers[int(between.argmin()) + (len(own) > 2)]
+    inside = between.min()
     nearest = np.abs(pair.matrix.argmax(axis=1) - np.arange(len(own)))
     above = [found.low > found.floor for found in pair.same]
     return [
         Statement("similarity of the first layers", of, None, float(own[0]), None,
-                  f"above the least, that of {pair.layers[lowest]}", bool(own[0] > inside)),
+                  f"above the least, that of {lowest}", bool(own[0] > inside)),
         Statement("similarity of the last layers", of, None, float(own[-1]), None,
-                  f"above the least, that of {pair.layers[lowest]}", bool(own[-1] > inside)),
+                  f"above the least, that of {lowest}", bool(own[-1] > inside)),
         Statement("least similarity of a layer between them", of, None, float(inside), None, "",
                   None),
         Statement("median distance, in layers, to the other network's most similar layer", of,

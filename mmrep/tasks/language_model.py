@@ -11,9 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
 
-from mmrep.batch import Batch
-
-PADDING = -100  # the label of what is no word: behind the end of a stream that is shorter
+from mmrep.batch import PADDING, Batch
 
 
 class MeanLoss(Metric):

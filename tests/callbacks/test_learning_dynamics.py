@@ -20,7 +20,8 @@ from mmrep.dynamics import Comparison, Dynamics, convergence, dynamics, probes, 
 from mmrep.loggers import read_metrics
 from mmrep.probe import probe
 from mmrep.snapshots import snapshots_of, states_of, weights_in
-from mmrep.stats.similarity import dft_cca, svcca
+from mmrep.stats.representations import represent, similarity
+from mmrep.stats.similarity import svcca
 from mmrep.tasks.classification import Classification
 from tests.ddp import on_ranks
 from tests.scripts import TINY, run
@@ -111,8 +112,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def measured(run: Path, comparison: Comparison = HOW) -> Dynamics:
     net, data, states = task(), Blots(), states_of(run)
     data.setup("validate")
-    found = probes(net, data, [states[-1], *states[:-1]], comparison)
-    return dynamics(found, states, comparison)
+    return dynamics(probes(net, data, states, comparison), states, comparison)
 
 
 def test_each_layer_is_compared_with_its_end_and_with_all_layers(finished: Path) -> None:
@@ -127,7 +127,8 @@ def test_each_layer_is_compared_with_its_end_and_with_all_layers(finished: Path)
     for share, matrix in zip(found.shares, found.matrices, strict=True):
         assert_allclose(matrix.diagonal(), found.own[share], atol=1e-12)
     assert_allclose(found.matrices[-1], found.matrices[-1].T, atol=1e-10)
-    assert (found.floor[-1] < found.own[-1]).all()
+    assert (found.floor[4] < found.own[4]).all()
+    assert (found.kept <= [[4 * 64, 5 * 16, 2]]).all()  # channels at each frequency; logits
     assert_allclose(found.assessments[:, :, 0], found.own[found.shares[:-1]], atol=1e-12)
 
 
@@ -139,12 +140,12 @@ def test_numbers_are_those_of_the_statistics(finished: Path) -> None:
     for state in (states[0], states[-1]):
         net = task().eval()
         net.net.load_state_dict(weights_in(state))
-        x = data.val_set.normalise(data.val_set.inputs[:90]).double()
+        x = data.val_set.normalise(data.val_set.inputs[torch.arange(90) * 101 // 90]).double()
         with torch.no_grad():
             maps.append((net.double().net.body[0](x), net.net(x)))
     assert found.own[0, 2] == pytest.approx(svcca(maps[0][1], maps[1][1], kept=1.0), abs=1e-10)
-    by_frequency = float(dft_cca(maps[0][0], maps[1][0]).mean())
-    assert found.own[0, 0] == pytest.approx(by_frequency, abs=0.02)  # without the cut of 0.9999
+    by_frequency = similarity("cca", *(represent(of[0], "dft") for of in maps))
+    assert found.own[0, 0] == pytest.approx(by_frequency, abs=1e-10)
 
 
 def test_kept_features_and_checkpoints_say_what_weights_say(finished: Path, tmp_path: Path) -> None:
@@ -209,15 +210,15 @@ def test_two_ranks_say_what_one_says(finished: Path, tmp_path: Path) -> None:
             assert_allclose(matrices, alone.matrices, atol=1e-10)
 
 
-def test_a_probe_is_the_first_samples_in_their_order() -> None:
+def test_a_probe_is_spread_over_all_samples_and_comes_in_their_order() -> None:
     net, data = task().eval(), Blots()
     data.setup("validate")
     for size in (7, 101):
         data.batch_size = size
         found = probe(net, data, ["head", "body.2"], "pooled", num_samples=20)
-        assert found.index.tolist() == [*range(40, 60)]
+        assert found.index.tolist() == [40 + 101 * i // 20 for i in range(20)]
         assert [*found.layers] == ["body.2", "head"]  # as they run
-        images = data.val_set.normalise(data.val_set.inputs[:20]).double()
+        images = data.val_set.normalise(data.val_set.inputs[found.index - 40]).double()
         with torch.no_grad():
             maps = net.double().net.body[:3](images)
         net.float()
@@ -279,7 +280,7 @@ def test_wrong_options_are_refused(wrong: dict[str, Any], says: str) -> None:
 def test_unknown_layers_and_too_much_to_keep_are_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"layer 'bode\.0' is not in Tiny; near: body\.0"):
         trained(tmp_path, callback(layers=["bode.0"]))
-    with pytest.raises(ValueError, match=r"would keep 8 states of .* above gigabytes=1e-09"):
+    with pytest.raises(ValueError, match=r"might keep 8 states of .* above gigabytes=1e-09"):
         trained(tmp_path, callback(gigabytes=1e-9))
     assert not snapshots_of(tmp_path)
     with pytest.raises(ValueError, match="num_samples=102 is not from 1 to 101"):

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmrep.batch import Batch
+from mmrep.batch import PADDING, Batch
 from mmrep.data.grammar import GRAMMAR
 from mmrep.data.in_memory import PROJECT
-from mmrep.data.text import PADDING, Streams, Text, read_lines
+from mmrep.data.text import Streams, Text, read_lines
 
 REAL = PROJECT / "data"
 real = pytest.mark.skipif(not (REAL / "wikitext-2").exists(), reason=f"no WikiText-2 in {REAL}")

@@ -201,3 +201,26 @@ def test_correlations_of_all_frequencies_are_the_flattened_layers_own() -> None:
 
     assert difference(cyclic_shifts(images)) < 1e-12
     assert difference(noise(720, 2, 12, 12)) > 1e-2
+
+
+def test_lemma_2_fourier_diagonalises_what_is_circulant_by_blocks() -> None:
+    """Any such matrix, a covariance or not; its eigenvalues are the transform of its first row."""
+    first = noise(4, 6)
+    moved = [
+        first.roll((down, across), (0, 1)).flatten() for down in range(4) for across in range(6)
+    ]
+    over_frequencies = fourier_covariance(torch.stack(moved), (4, 6))
+    assert off_diagonal_share(over_frequencies) < 1e-28
+    eigenvalues = torch.fft.fft2(first).flatten().conj()  # of rows that move to the right
+    assert_close(over_frequencies.diagonal(), eigenvalues, atol=EXACT, rtol=0)
+
+
+def test_lemma_3_correlations_of_flattened_maps_are_those_of_all_their_frequencies() -> None:
+    """Of any maps: the transform is unitary, so a layer spans what it spanned."""
+    x, y = noise(200, 2, 3, 3), noise(200, 3, 3, 3, seed=1)
+    y[:, :2] += x
+    flat = cca(x.flatten(1), y.flatten(1), variance_kept=1.0).correlations
+    whole = [torch.fft.fft2(maps, norm="ortho").flatten(1) for maps in (x, y)]
+    bases = [torch.linalg.qr(maps - maps.mean(0)).Q for maps in whole]
+    by_frequencies = torch.linalg.svdvals(bases[0].mH @ bases[1])
+    assert_close(by_frequencies, flat, atol=1e-12, rtol=0)

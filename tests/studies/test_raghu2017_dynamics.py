@@ -28,6 +28,7 @@ def network(own: list[list[float]], kind: str, layers: str) -> Network:
         np.arange(len(own), dtype=np.float64),
         np.array(own),
         np.zeros((len(own), count)),
+        np.ones((len(own), count)),
         np.array([0, len(own) - 1]),
         np.stack([np.diag(own[0]), np.ones((count, count))]),
         np.zeros((1, count, 7)),
