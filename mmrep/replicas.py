@@ -60,8 +60,8 @@ def along(config: DictConfig) -> dict[str, DictConfig]:
     if "learning_dynamics" in config.callbacks:
         raise ValueError(
             f"callbacks=learning_dynamics follows one network, not {number_of(config)} replicas: "
-            "set model.net.replicas=1, or train with checkpoint.every=N and compare the checkpoints by "
-            "analysis=learning_dynamics"
+            "set model.net.replicas=1, or train with checkpoint.every=N and compare the checkpoints"
+            " by analysis=learning_dynamics"
         )
     apart = [name for name in config.callbacks if name not in ALONG]
     if apart:
