@@ -185,7 +185,8 @@ def dynamics(
                 f"{state.path} was kept of other samples than the last state: train anew, or "
                 "remove the snapshots, then checkpoints are compared"
             )
-        now = ends if here is last else comparable(here, comparison, state)
+        of_ends = here._replace(layers={name: here.layers[name] for name in names})
+        now = ends if here is last else comparable(of_ends, comparison, state)
         generator = torch.Generator().manual_seed(comparison.seed)
         own.append([similarity_between(now[i], ends[i]) if i in now else NAN for i in names])
         kept.append([float(now[i].rank) if i in now else NAN for i in names])

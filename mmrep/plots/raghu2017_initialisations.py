@@ -33,6 +33,7 @@ def plot_same_layers(
             axes.plot(depth, floor, color="0.4", linestyle="--", label="of samples shuffled")
             axes.set_xticks(depth, layers, rotation=90, fontsize="small")
             axes.set(title=name, ylabel="similarity", ylim=(min(0.0, float(floor.min())), 1.02))
-        grid[0, 0].legend(loc="lower left", fontsize="small")
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
         figure.suptitle(title, fontsize="medium", x=0.02, ha="left")
     return figure

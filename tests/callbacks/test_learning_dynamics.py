@@ -19,6 +19,7 @@ from mmrep.data.in_memory import InMemory
 from mmrep.dynamics import Comparison, Dynamics, convergence, dynamics, probes, read_dynamics
 from mmrep.loggers import read_metrics
 from mmrep.probe import probe
+from mmrep.runs import load_run
 from mmrep.snapshots import snapshots_of, states_of, weights_in
 from mmrep.stats.representations import represent, similarity
 from mmrep.stats.similarity import svcca
@@ -210,6 +211,32 @@ def test_two_ranks_say_what_one_says(finished: Path, tmp_path: Path) -> None:
             assert_allclose(matrices, alone.matrices, atol=1e-10)
 
 
+@pytest.mark.ddp
+def test_ranks_keep_features_and_compare_them_together(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = ["body.0", "body.2", "logits"]
+    run(
+        store, "train.py", *TINY, "trainer=ddp", "trainer.devices=2", "trainer.max_epochs=1",
+        "callbacks=learning_dynamics", f"layers=[{','.join(layers)}]", "logger=none",
+        "callbacks.learning_dynamics.keep=features", "callbacks.learning_dynamics.num_samples=101",
+        "callbacks.learning_dynamics.reduction=pooled", "hydra.run.dir=outputs/on_two_ranks",
+    )  # fmt: skip
+    folder = store / "outputs" / "on_two_ranks"
+    together = read_metrics(folder / "analysis" / "learning_dynamics" / "similarity.csv")
+    assert {state.holds for state in snapshots_of(folder)} == {"features"}
+    for state in snapshots_of(folder):
+        state.path.unlink()
+    monkeypatch.setenv("MMREP_DATA", str(store))
+    net, data = load_run(folder)
+    states, comparison = states_of(folder), HOW._replace(layers=layers, reduction="pooled")
+    comparison = comparison._replace(num_samples=101)
+    alone = dynamics(probes(net, data, states, comparison), states, comparison)
+    assert alone.epoch.tolist() == [0, 1]
+    assert_allclose([float(row["similarity"]) for row in together[:3]], alone.own[0], atol=2e-6)
+    assert_allclose([float(row["similarity"]) for row in together[-3:]], 1, atol=1e-9)
+
+
 def test_a_probe_is_spread_over_all_samples_and_comes_in_their_order() -> None:
     net, data = task().eval(), Blots()
     data.setup("validate")
@@ -309,7 +336,7 @@ def test_a_users_own_network_needs_five_lines(store: Path, monkeypatch: pytest.M
     folder = store / "outputs" / "mine"
     rows = read_metrics(folder / "analysis/learning_dynamics/similarity.csv")
     assert {row["layer"] for row in rows} == {"1", "2", "3"}
-    assert "left out 0: 80 samples do not exceed the rank of a layer of 2304" in printed
+    assert printed.count("80 samples do not exceed the rank of a layer of 2304") == 1
     printed = run(
         store, "analyze.py", "analysis=learning_dynamics", "runs=outputs/mine", "measure=cka",
         "layers=['1','3']", "analysis.num_samples=101",
