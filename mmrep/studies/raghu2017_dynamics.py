@@ -1,6 +1,8 @@
 """Raghu et al. 2017, Figures App.3 and App.6: which layers are first what they are at the end."""
 
+import re
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,9 +119,29 @@ def statements_of(network: Network) -> list[Statement]:
             rows.append(
                 Statement(about, network.title, 1.0, alike, None, f">= {SAME}", alike >= SAME)
             )
+    if network.kind == "CifarResNet":
+        rows += _grid(network)
     if network.kind == "StackedLSTM":
         rows += _lstm_statements(network)
     return rows
+
+
+def _grid(network: Network) -> list[Statement]:
+    """What skip connections carry on: blocks' outputs, and not what lies inside the blocks."""
+    end, names = network.found.matrices[-1], network.found.layers
+
+    def within_stages(pattern: str) -> list[float]:
+        of = [
+            (i, match[1]) for i, name in enumerate(names) if (match := re.fullmatch(pattern, name))
+        ]
+        return [float(end[i, j]) for (i, x), (j, y) in combinations(of, 2) if x == y]
+
+    outputs, inside = within_stages(r"(layer\d+)\.\d+"), within_stages(r"(layer\d+)\.\d+\.bn1")
+    if not outputs or not inside:
+        return []
+    more = float(np.mean(outputs) - np.mean(inside))
+    about = "similarity within a stage: blocks' outputs above what lies inside blocks, at the end"
+    return [Statement(about, network.title, None, more, None, "> 0", more > 0)]
 
 
 def _asked(about: str, network: Network, correlation: float, *, above: bool) -> Statement:

@@ -58,6 +58,15 @@ def test_batch_norm_is_asked_to_say_what_its_layer_says() -> None:
     assert [row.holds for row in rows if "bn1 says what c2 says" in row.about] == [True]
 
 
+def test_skip_connections_are_asked_to_show_as_a_grid() -> None:
+    layers = "layer1.0.bn1 layer1.0 layer1.1.bn1 layer1.1 layer2.0"
+    alike = network([[0.1] * 5, [1.0] * 5], "CifarResNet", layers)
+    alike.found.matrices[-1][0, 2] = 0.4  # inside the blocks; of the other stage nothing counts
+    (row,) = (row for row in statements_of(alike) if "blocks' outputs" in row.about)
+    assert row.ours == pytest.approx(0.6)
+    assert row.holds
+
+
 @pytest.fixture(scope="module")
 def sweep(store: Path) -> Path:
     """Two seeds of one network, whose states were kept."""
