@@ -186,7 +186,7 @@ def dynamics(
                 "remove the snapshots, then checkpoints are compared"
             )
         of_ends = here._replace(layers={name: here.layers[name] for name in names})
-        now = ends if here is last else comparable(of_ends, comparison, state)
+        now = ends if here is last else comparable(of_ends, comparison, state, at_the_end=False)
         generator = torch.Generator().manual_seed(comparison.seed)
         own.append([similarity_between(now[i], ends[i]) if i in now else NAN for i in names])
         kept.append([float(now[i].rank) if i in now else NAN for i in names])
@@ -241,11 +241,14 @@ def dynamics(
     )
 
 
-def comparable(found: Probe, comparison: Comparison, of: Snapshot | Path) -> dict[str, Directions]:
+def comparable(
+    found: Probe, comparison: Comparison, of: Snapshot | Path, *, at_the_end: bool = True
+) -> dict[str, Directions]:
     """Each layer made ready to be compared with others; `of` says in what state, or of which run.
 
     ValueError: a layer that was named does not vary, or has no fewer dimensions than there are
-    samples. Of layers that were not named such a one is left out, with a line that says why.
+    samples. Of layers that were not named, and before the end, such a one is left out, with a line
+    that says why.
     """
     where = of.path if isinstance(of, Snapshot) else of
     ready = {}
@@ -253,10 +256,10 @@ def comparable(found: Probe, comparison: Comparison, of: Snapshot | Path) -> dic
         try:
             ready[name] = decomposed(comparison.measure, layer)
         except ValueError as error:
-            if comparison.layers is not None:
+            if comparison.layers is not None and at_the_end:
                 raise ValueError(f"layer {name!r} in {where}: {error}") from None
             print(f"left out {name} in {where}: {error}")
-    if not ready:
+    if not ready and at_the_end:
         raise ValueError(f"none of {len(found.layers)} layers in {where} can be compared")
     return ready
 
@@ -268,8 +271,16 @@ def _numbers(found: Assessment) -> list[float]:
 def convergence(
     found: Dynamics, levels: Sequence[float] = LEVELS
 ) -> Float64[np.ndarray, "levels layers"]:
-    """The epoch at which each layer first is as similar to its end as each level; NaN for never."""
-    return epochs_of_levels(found.epoch, found.own, levels)
+    """The epoch at which each layer first is as similar to its end as each level.
+
+    NaN for a layer that never is, or where chance (the floor) alone would reach the level.
+    """
+    above = [np.where(found.floor < level, found.own, NAN) for level in levels]
+    rows = [
+        epochs_of_levels(found.epoch, own, [level])
+        for own, level in zip(above, levels, strict=True)
+    ]
+    return np.concatenate(rows)
 
 
 def write_dynamics(run: Path, found: Dynamics, comparison: Comparison) -> None:
@@ -358,6 +369,16 @@ def read_dynamics(run: Path, comparison: Comparison, states: Sequence[Snapshot])
     ):
         return None
     return Dynamics(**arrays | {"layers": tuple(map(str, arrays["layers"]))})
+
+
+def earlier_comparison(run: Path, comparison: Comparison) -> str | None:
+    """What figures said of another comparison that lies in a run, if there is one."""
+    path = run / FOLDER / "dynamics.npz"
+    if not path.exists():
+        return None
+    with np.load(path) as held:
+        earlier = Comparison(**json.loads(str(held["comparison"])))
+    return None if _described(earlier) == _described(comparison) else earlier.title
 
 
 def _described(comparison: Comparison) -> str:

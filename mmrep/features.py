@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from mmrep.batch import Batch
 
 WHOLE = ("features", "logits")  # names of what is not one module
+LISTED = 20  # layers in an error, where none has a name like the one that was given
 
 
 class Reading(NamedTuple):
@@ -89,7 +90,7 @@ def layer_names(net: nn.Module, patterns: Sequence[str] | None) -> list[str]:
     for pattern in patterns:
         found = [name for name in names if _fits(name, pattern)]
         if not found:
-            near = get_close_matches(pattern, names, n=3, cutoff=0) or names
+            near = get_close_matches(pattern, names, n=3, cutoff=0.5) or names[:LISTED]
             raise ValueError(
                 f"layer {pattern!r} is not in {type(net).__name__}; near: {', '.join(near)}"
             )

@@ -3,6 +3,8 @@
 Raghu et al. 2017, Figure App.3.
 """
 
+import math
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from mmrep.dynamics import (
     Dynamics,
     convergence,
     dynamics,
+    earlier_comparison,
     kept_as,
     kept_features,
     layers_of,
@@ -43,7 +46,7 @@ from mmrep.snapshots import (
     write_weights,
 )
 from mmrep.stats.convergence import depth_correlation
-from mmrep.stats.representations import MEASURES, REDUCTIONS
+from mmrep.stats.representations import MEASURES, REDUCTIONS, decomposed
 
 GIGABYTE = 1e9
 
@@ -133,9 +136,10 @@ class LearningDynamics(Callback):
         self.due = {*schedule(self.steps_per_epoch, epochs, self.every)}
         self.index = _index(trainer.datamodule, self.comparison.num_samples)
         if self.step == 0:
+            seconds = self._check_layers(trainer, pl_module)
             first = self._keep(trainer, pl_module)
             if first is not None:
-                self._check_size(run, first)
+                self._check_size(run, first, seconds)
 
     def on_train_batch_end(
         self,
@@ -186,6 +190,8 @@ class LearningDynamics(Callback):
                     pass
 
     def _report(self, trainer: Trainer, run: Path, found: Dynamics) -> None:
+        if earlier := earlier_comparison(run, self.comparison):
+            print(f"learning_dynamics: replaces figures and tables of {earlier}")
         write_dynamics(run, found, self.comparison)
         data = trainer.datamodule
         about: dict[str, Any] = {
@@ -207,10 +213,12 @@ class LearningDynamics(Callback):
             log_figure(trainer.loggers, run, name, figure, trainer.global_step)
         for level, epochs in passed.items():
             correlation = depth_correlation(epochs).correlation
-            print(
-                f"learning_dynamics: the epoch of reaching {level:g} and depth have a rank "
-                f"correlation of {correlation:.2f}"
+            told = (
+                "fewer than 3 layers reach it above chance, or all do so at once"
+                if math.isnan(correlation)
+                else f"rank correlation {correlation:.2f}"
             )
+            print(f"learning_dynamics: the epoch of reaching {level:g} and depth: {told}")
 
     def _keep(self, trainer: Trainer, task: LightningModule) -> Snapshot | None:
         """Every rank takes part, one writes."""
@@ -234,7 +242,19 @@ class LearningDynamics(Callback):
             return None
         return write_features(run, self.step, epoch, kept, found.index, kept_as(self.comparison))
 
-    def _check_size(self, run: Path, first: Snapshot) -> None:
+    def _check_layers(self, trainer: Trainer, task: LightningModule) -> float:
+        """Refuses too few samples before anything is trained; seconds that a state takes to read."""
+        started = time.monotonic()
+        found = read_probe(task, trainer.datamodule, self.comparison)
+        for name, layer in found.layers.items():
+            try:
+                decomposed(self.comparison.measure, layer)
+            except ValueError as error:
+                if "do not exceed the rank" in str(error) and self.comparison.layers is not None:
+                    raise ValueError(f"layer {name!r}: {error}") from None
+        return time.monotonic() - started
+
+    def _check_size(self, run: Path, first: Snapshot, seconds: float) -> None:
         """Of features later states may keep more directions than the first: all, at most."""
         each = self.most if self.keep == FEATURES else first.path.stat().st_size
         total = each * len(self.due)
@@ -248,7 +268,10 @@ class LearningDynamics(Callback):
             )
         require_space(run, total)
         most = " at most" if self.keep == FEATURES else ""
-        print(f"learning_dynamics keeps {what}{most}, below {run / 'analysis'}")
+        print(
+            f"learning_dynamics keeps {what}{most}, below {run / 'analysis'}; to compare them when "
+            f"all is trained takes at least {seconds * len(self.due):.0f} s"
+        )
 
 
 def _tracked(states: Sequence[Snapshot]) -> Iterable[Snapshot]:

@@ -310,6 +310,8 @@ def test_unknown_layers_and_too_much_to_keep_are_refused_before_training(tmp_pat
     with pytest.raises(ValueError, match=r"might keep 8 states of .* above gigabytes=1e-09"):
         trained(tmp_path, callback(gigabytes=1e-9))
     assert not snapshots_of(tmp_path)
+    with pytest.raises(ValueError, match=r"layer 'body\.2': 20 samples do not exceed the rank of"):
+        trained(tmp_path, callback(num_samples=20, layers=["body.2"], reduction="flat"))
     with pytest.raises(ValueError, match="num_samples=102 is not from 1 to 101"):
         trained(tmp_path, callback(num_samples=102))
 
@@ -332,7 +334,7 @@ def test_a_users_own_network_needs_five_lines(store: Path, monkeypatch: pytest.M
         "callbacks=learning_dynamics", "trainer.max_epochs=2", "logger=none",
         "callbacks.learning_dynamics.num_samples=80", "hydra.run.dir=outputs/mine",
     )  # fmt: skip
-    assert "learning_dynamics: the epoch of reaching 0.9 and depth" in printed
+    assert "learning_dynamics: the epoch of reaching 0.9 and depth: " in printed
     folder = store / "outputs" / "mine"
     rows = read_metrics(folder / "analysis/learning_dynamics/similarity.csv")
     assert {row["layer"] for row in rows} == {"1", "2", "3"}
@@ -342,6 +344,7 @@ def test_a_users_own_network_needs_five_lines(store: Path, monkeypatch: pytest.M
         "layers=['1','3']", "analysis.num_samples=101",
     )  # fmt: skip
     assert "figures/learning_dynamics.png" in printed
+    assert "replaces figures and tables of SVCCA by frequency, 8 x 8 lowest, 80 samples" in printed
     rows = read_metrics(folder / "analysis/learning_dynamics/similarity.csv")
     assert {row["layer"] for row in rows} == {"1", "3"}
     printed = run(
