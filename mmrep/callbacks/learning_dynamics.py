@@ -243,7 +243,7 @@ class LearningDynamics(Callback):
         return write_features(run, self.step, epoch, kept, found.index, kept_as(self.comparison))
 
     def _check_layers(self, trainer: Trainer, task: LightningModule) -> float:
-        """Refuses too few samples before anything is trained; seconds that a state takes to read."""
+        """Refuses too few samples before the training; the seconds that reading a state takes."""
         started = time.monotonic()
         found = read_probe(task, trainer.datamodule, self.comparison)
         for name, layer in found.layers.items():
