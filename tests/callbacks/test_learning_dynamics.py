@@ -195,20 +195,19 @@ def test_training_goes_on_bit_for_bit_as_without(tmp_path: Path) -> None:
         assert not any(module._forward_hooks for module in beside.modules())
 
 
-def _on_rank(rank: int, folder: Path, comparison: Comparison) -> tuple[list[Any], list[Any]]:
-    found = measured(folder, comparison)
-    return found.own.tolist(), found.matrices.tolist()
+def _on_rank(rank: int, folder: Path, comparisons: list[Comparison]) -> list[Any]:
+    found = [measured(folder, comparison) for comparison in comparisons]
+    return [(one.own.tolist(), one.matrices.tolist()) for one in found]
 
 
 @pytest.mark.ddp
 def test_two_ranks_say_what_one_says(finished: Path, tmp_path: Path) -> None:
-    for number, comparison in enumerate((HOW, HOW._replace(measure="pwcca", reduction="pooled"))):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        alone = measured(finished, comparison)
-        for own, matrices in on_ranks(_on_rank, finished, comparison, world_size=2, folder=folder):
-            assert_allclose(own, alone.own, atol=1e-10)
-            assert_allclose(matrices, alone.matrices, atol=1e-10)
+    comparisons = [HOW, HOW._replace(measure="pwcca", reduction="pooled")]
+    alone = [measured(finished, comparison) for comparison in comparisons]
+    for found in on_ranks(_on_rank, finished, comparisons, world_size=2, folder=tmp_path):
+        for (own, matrices), one in zip(found, alone, strict=True):
+            assert_allclose(own, one.own, atol=1e-10)
+            assert_allclose(matrices, one.matrices, atol=1e-10)
 
 
 @pytest.mark.ddp
