@@ -23,8 +23,8 @@ check: setup
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-test: setup
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
+test: setup  # the many commands that tests start find their modules compiled
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
 
 smoke: setup
 	for model in $(notdir $(basename $(wildcard conf/model/*.yaml))); do \

@@ -18,6 +18,7 @@ from mmrep.studies.raghu2017_class_sensitivity import (
     Sensitivity,
     alike_classes,
     confusion_of_classes,
+    report_class_sensitivity,
     sensitivity,
     statements_of_curves,
     statements_of_pairs,
@@ -139,8 +140,16 @@ def test_two_runs_by_the_command(tmp_path: Path) -> None:
     assert {row["class"] for row in rows} == {"dark", "light"}
     assert all(float(row["correlation"]) > 0.9999 for row in rows if row["number"] == "4")
     assert (tmp_path / "both" / "figures" / f"{NAME}.png").exists()
-    refused = run(tmp_path, "analyze.py", f"analysis={NAME}", "runs=both", code=1)
-    assert "['cat', 'dog'] is no pair of dark, light; name two classes each, or none" in refused
+    with pytest.raises(ValueError, match=r"\['cat', 'dog'\] is no pair of dark, light; name two"):
+        report_class_sensitivity(
+            [path.parent for path in sorted((tmp_path / "both").glob("*/DONE"))],
+            name=NAME,
+            checkpoint="last",
+            layers=["bn1"],
+            pairs=[["cat", "dog"]],
+            permutations=2,
+            seed=0,
+        )
 
 
 def test_the_figure_has_a_line_for_each_class() -> None:
